@@ -110,57 +110,6 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	return d.run(ctx, lns, hup)
 }
 
-// newServer returns the server of the daemon, which is not started.
-func (d *daemon) newServer(cfg *config.Config) *milter.Server {
-	return &milter.Server{
-		Pipeline:       d.pipeline.Load,
-		Journal:        d.journal(),
-		Log:            logrus.NewEntry(d.log),
-		NewID:          newID,
-		MaxConnections: affordableConnections(cfg.MaxConnections, d.log),
-		MaxMemory:      cfg.Memory,
-		Waiting:        d.waiting,
-	}
-}
-
-// otherMemory is what caches, the store and the program itself take at most.
-const otherMemory = 256 << 20 // bytes
-
-// limitHeap sets the memory limit of the garbage collector to twice what sessions and the rest may take, unless the environment
-// variable GOMEMLIMIT sets one.
-func limitHeap(memory int64) {
-	if memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(2 * (memory + otherMemory))
-	}
-}
-
-// spareFiles is the number of file descriptors kept for all but mail servers: DNS, callouts, the store, the log, pages.
-const spareFiles = 1000
-
-// affordableConnections returns the number of milter connections that the limit of file descriptors allows, wanted at most.
-func affordableConnections(wanted int, log *logrus.Logger) int {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		log.WithError(err).Warn("cannot read the limit of open files")
-		return wanted
-	}
-	files := int(min(limit.Cur, math.MaxInt32))
-	most := connectionsOf(files)
-	if wanted <= most {
-		return wanted
-	}
-	log.WithFields(logrus.Fields{"max_connections": most, "wanted": wanted, "files": files}).
-		Info("fewer connections than configured: the limit of open files is too low (LimitNOFILE, ulimit -n)")
-	return most
-}
-
-// connectionsOf returns the limit on connections for a number of file descriptors. If there are few, connections get
-// half of them.
-func connectionsOf(files int) int {
-	left := files - min(spareFiles, files/2)
-	return max(1, sort.Search(left, func(n int) bool { return milter.MaxOpen(n+1) > left })) // 0 would be no limit
-}
-
 // firstConfig loads the configuration. It returns neither a configuration nor an error if ctx ends first: the file may be a pipe, or on a
 // file server that does not answer.
 func firstConfig(ctx context.Context, file string, stderr io.Writer) (*config.Config, error) {
@@ -198,6 +147,27 @@ func listenersOf(cfg *config.Config, addresses []string) ([]config.Listener, err
 	return list, nil
 }
 
+// openLog opens the log: syslog, or fallback if there is none. It prints to stderr which of them it opened.
+func openLog(c config.Log, fallback, stderr io.Writer) *log.Output {
+	if c.Syslog {
+		q, err := log.ToSyslog(c.Facility, c.JSON, fallback)
+		if err == nil {
+			fmt.Fprintln(stderr, "milterd: logging to syslog")
+			return q
+		}
+		fmt.Fprintf(stderr, "milterd: no syslog (%v), logging to standard error\n", err)
+	}
+	return log.ToWriter(fallback, c.JSON, true)
+}
+
+// debugWriter writes what libraries log to the debug level of the log.
+type debugWriter struct{ log *logrus.Logger }
+
+func (w debugWriter) Write(p []byte) (int, error) {
+	w.log.Debug(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
 // openBackends opens the resolver, the store, the records, the evidence and the mirror. closeAll closes those that were opened,
 // also after an error.
 func (d *daemon) openBackends(cfg *config.Config) (closeAll func(), err error) {
@@ -228,25 +198,17 @@ func (d *daemon) openBackends(cfg *config.Config) (closeAll func(), err error) {
 	return closeAll, nil
 }
 
-// openLog opens the log: syslog, or fallback if there is none. It prints to stderr which of them it opened.
-func openLog(c config.Log, fallback, stderr io.Writer) *log.Output {
-	if c.Syslog {
-		q, err := log.ToSyslog(c.Facility, c.JSON, fallback)
-		if err == nil {
-			fmt.Fprintln(stderr, "milterd: logging to syslog")
-			return q
-		}
-		fmt.Fprintf(stderr, "milterd: no syslog (%v), logging to standard error\n", err)
+// newServer returns the server of the daemon, which is not started.
+func (d *daemon) newServer(cfg *config.Config) *milter.Server {
+	return &milter.Server{
+		Pipeline:       d.pipeline.Load,
+		Journal:        d.journal(),
+		Log:            logrus.NewEntry(d.log),
+		NewID:          newID,
+		MaxConnections: affordableConnections(cfg.MaxConnections, d.log),
+		MaxMemory:      cfg.Memory,
+		Waiting:        d.waiting,
 	}
-	return log.ToWriter(fallback, c.JSON, true)
-}
-
-// debugWriter writes what libraries log to the debug level of the log.
-type debugWriter struct{ log *logrus.Logger }
-
-func (w debugWriter) Write(p []byte) (int, error) {
-	w.log.Debug(strings.TrimSpace(string(p)))
-	return len(p), nil
 }
 
 // sessionID is the length of the id of a session.
@@ -254,3 +216,41 @@ const sessionID = 12
 
 // newID returns a session id of 60 random bits.
 func newID() string { return strings.ToLower(rand.Text()[:sessionID]) }
+
+// spareFiles is the number of file descriptors kept for all but mail servers: DNS, callouts, the store, the log, pages.
+const spareFiles = 1000
+
+// affordableConnections returns the number of milter connections that the limit of file descriptors allows, wanted at most.
+func affordableConnections(wanted int, log *logrus.Logger) int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		log.WithError(err).Warn("cannot read the limit of open files")
+		return wanted
+	}
+	files := int(min(limit.Cur, math.MaxInt32))
+	most := connectionsOf(files)
+	if wanted <= most {
+		return wanted
+	}
+	log.WithFields(logrus.Fields{"max_connections": most, "wanted": wanted, "files": files}).
+		Info("fewer connections than configured: the limit of open files is too low (LimitNOFILE, ulimit -n)")
+	return most
+}
+
+// connectionsOf returns the limit on connections for a number of file descriptors. If there are few, connections get
+// half of them.
+func connectionsOf(files int) int {
+	left := files - min(spareFiles, files/2)
+	return max(1, sort.Search(left, func(n int) bool { return milter.MaxOpen(n+1) > left })) // 0 would be no limit
+}
+
+// otherMemory is what caches, the store and the program itself take at most.
+const otherMemory = 256 << 20 // bytes
+
+// limitHeap sets the memory limit of the garbage collector to twice what sessions and the rest may take, unless the environment
+// variable GOMEMLIMIT sets one.
+func limitHeap(memory int64) {
+	if memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(2 * (memory + otherMemory))
+	}
+}

@@ -44,7 +44,7 @@ names of a client, mail hosts of a domain | {checks/facts.maxHosts} | further on
 # Store and records
 an operation of the store | {milter/store.defaultTimeout time} | an error; after more than {milter/store.toleratedFailures} in a row, checks do not wait until a probe succeeds, one each {milter/store.probeEvery time}
 a record of the store | a key of {checks.MaxKey bytes}, a value of {checks.MaxValue bytes} | an error
-the store in memory | {milter/store.defaultRecords} records, {milter/store.defaultBytes bytes} | those that expire soonest are removed
+the store in memory | {milter/store.defaultBytes bytes} | those that expire soonest are removed
 the embedded store | {milter/store.cacheBytes bytes} of cache, {milter/store.maxUnwritten bytes} not yet written; the disk | while the disk cannot be written, memory is used until it is full, then the store is down
 triplets of greylisting that a network (/24, /64) begins | {checks/greylist.maxBegun} an hour, at each host | the mail waits, and its delay begins in another hour
 records of decisions | {records.max} for {records.keep} (records), each of {milter/records.maxEncoded bytes} | the oldest are removed

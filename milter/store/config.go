@@ -39,12 +39,18 @@ type Config struct {
 	wall func() time.Time // clock of the times in Status and Record
 }
 
+// Defaults of Config. The table of limits in the guide "operating" has them.
+const (
+	defaultTimeout = 500 * time.Millisecond
+	defaultBytes   = 256 << 20
+)
+
 // withDefaults returns cfg with its defaults filled in.
 func (cfg Config) withDefaults() Config {
 	cfg.Driver = cmp.Or(cfg.Driver, "embedded")
 	cfg.Path = cmp.Or(cfg.Path, ".")
-	cfg.Timeout = cmp.Or(cfg.Timeout, 500*time.Millisecond)
-	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 256<<20)
+	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
+	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, defaultBytes)
 	cfg.wall = cfg.Now
 	if cfg.Now == nil {
 		cfg.Now, cfg.wall = elapsedTime(), time.Now

@@ -100,6 +100,8 @@ func messages(t testing.TB) map[string]string {
 			part("application/octet-stream", "x.gz", gzipped(t, document(t, "rspamd.example"))) + "\n--b--\n",
 		"plain.example": head("plain.example", "Report Domain: example.org Submitter: plain.example Report-ID: <1>") +
 			"Content-Type: text/xml\n\n" + string(document(t, "plain.example")),
+		"unclosed.example": head("unclosed.example", "Report Domain: example.org") + "Content-Type: multipart/mixed; boundary=u\n\n--u\n" +
+			part("application/gzip", "x.gz", gzipped(t, document(t, "unclosed.example"))),
 		"forwarded.example": head("user.example", "Fwd: a report") + "Content-Type: multipart/mixed; boundary=f\n\n--f\nContent-Type: message/rfc822\n\n" +
 			head("forwarded.example", "x") + part("application/x-gzip", "x.gz", gzipped(t, document(t, "forwarded.example"))) + "--f--\n",
 	}

@@ -2,6 +2,7 @@ package feedback
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -74,7 +75,7 @@ func (f *finder) readPart(header textproto.MIMEHeader, body io.Reader, depth int
 		}
 		return f.readPart(textproto.MIMEHeader(message.Header), message.Body, depth+1)
 	}
-	content, err := io.ReadAll(decoded(header.Get("Content-Transfer-Encoding"), body))
+	content, err := decode(header.Get("Content-Transfer-Encoding"), body)
 	if err != nil && len(content) == 0 {
 		return nil // no report begins like this
 	}
@@ -127,34 +128,24 @@ func mayBeReport(header textproto.MIMEHeader) bool {
 	return false
 }
 
-// decoded returns the content of a part.
-func decoded(encoding string, body io.Reader) io.Reader {
+// decode returns the content of a part, or what comes before an error.
+func decode(encoding string, body io.Reader) ([]byte, error) {
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "base64":
-		return base64.NewDecoder(base64.StdEncoding, &lettersOnly{body})
+		text, err := io.ReadAll(body)
+		content, errDecode := base64.StdEncoding.AppendDecode(nil, bytes.Map(base64Letter, text))
+		return content, cmp.Or(errDecode, err)
 	case "quoted-printable":
-		return quotedprintable.NewReader(body)
+		return io.ReadAll(quotedprintable.NewReader(body))
 	default:
-		return body
+		return io.ReadAll(body)
 	}
 }
 
-// lettersOnly leaves out the bytes that base64 does not have, as RFC 2045 section 6.8 asks for.
-type lettersOnly struct{ src io.Reader }
-
-// Read implements io.Reader.
-func (l *lettersOnly) Read(p []byte) (int, error) {
-	for {
-		n, err := l.src.Read(p)
-		kept := 0
-		for _, c := range p[:n] {
-			if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '=' {
-				p[kept] = c
-				kept++
-			}
-		}
-		if kept > 0 || err != nil {
-			return kept, err
-		}
+// base64Letter drops a character that base64 does not have, as RFC 2045 section 6.8 asks for.
+func base64Letter(c rune) rune {
+	if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '=' {
+		return c
 	}
+	return -1
 }

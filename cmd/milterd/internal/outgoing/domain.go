@@ -107,9 +107,11 @@ func (m *message) testKeys(ctx context.Context, selectors []string, t *Test) sig
 // setResults sets the results: those of the aspects, the faults and the verdicts.
 func (t *Test) setResults(m *message) {
 	var found []*mirror.Finding
-	for _, h := range m.hits {
-		found = append(found, h.Finding)
-		t.Faults = append(t.Faults, mirror.Fault{Finding: h.ID, Seen: h.Seen, Repair: h.Repair})
+	for _, f := range mirror.Findings() {
+		if i := slices.IndexFunc(m.hits, func(h mirror.Hit) bool { return h.Finding == f }); i >= 0 {
+			found = append(found, f)
+			t.Faults = append(t.Faults, mirror.Fault{Finding: f.ID, Seen: m.hits[i].Seen, Repair: m.hits[i].Repair})
+		}
 	}
 	for _, a := range aspects {
 		switch {
@@ -120,11 +122,8 @@ func (t *Test) setResults(m *message) {
 			t.OK = append(t.OK, string(a.name))
 		}
 	}
-	slices.SortFunc(t.Faults, func(a, b mirror.Fault) int { return order(a) - order(b) })
 	t.Verdicts = mirror.VerdictsOn(found, func(string) bool { return false })
 }
-
-func order(f mirror.Fault) int { return slices.Index(mirror.Findings(), mirror.FindingOf(f.Finding)) }
 
 // String says what was tested.
 func (t Test) String() string {

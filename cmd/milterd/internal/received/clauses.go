@@ -31,10 +31,10 @@ func (c clauses) word(name string) string {
 	return ""
 }
 
-// isBy reports whether a comment says that this program added the field.
-func (c clauses) isBy(program string) bool {
-	names := func(comment string) bool { return strings.HasPrefix(comment, program) }
-	return slices.ContainsFunc(c.clause("by").comments, names) || slices.ContainsFunc(c.clause("with").comments, names)
+// isExim reports whether a comment says that Exim added the field.
+func (c clauses) isExim() bool {
+	comments := slices.Concat(c.clause("by").comments, c.clause("with").comments)
+	return slices.ContainsFunc(comments, func(text string) bool { return strings.HasPrefix(text, "Exim") })
 }
 
 // splitClauses splits the value of a Received field into its clauses and the date after the last semicolon.

@@ -1,6 +1,7 @@
 package received
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -145,9 +146,9 @@ func (h *hop) setClient(c clauses) {
 	}
 	microsoft := strings.HasPrefix(h.protocol, "MICROSOFT")
 	switch {
-	case info.hasHelo:
+	case info.helo != "":
 		h.helo, h.clientName = info.helo, name
-	case c.isBy("Exim"), info.addr.IsValid() && !info.bracketed && !microsoft: // Exim, qmail
+	case c.isExim(), info.addr.IsValid() && !info.bracketed && !microsoft: // Exim, qmail
 		h.helo, h.clientName = name, name
 		if isUnknown(name) {
 			h.helo = "" // qmail knows no name
@@ -174,7 +175,6 @@ type clientInfo struct {
 	bracketed bool // addr is in brackets
 	name      string
 	helo      string
-	hasHelo   bool
 }
 
 // clientComments returns the first address and the first HELO name of the comments.
@@ -185,9 +185,7 @@ func clientComments(comments []string) clientInfo {
 		if !info.addr.IsValid() && i.addr.IsValid() {
 			info.addr, info.name, info.bracketed = i.addr, i.name, i.bracketed
 		}
-		if i.hasHelo && !info.hasHelo {
-			info.helo, info.hasHelo = i.helo, true
-		}
+		info.helo = cmp.Or(info.helo, i.helo)
 	}
 	return info
 }
@@ -197,16 +195,12 @@ func clientComments(comments []string) clientInfo {
 func parseClientComment(text string) clientInfo {
 	var info clientInfo
 	words := strings.Fields(text)
-	if len(words) > 0 && (strings.EqualFold(words[0], "HELO") || strings.EqualFold(words[0], "EHLO")) {
-		info.hasHelo = true
-		if len(words) > 1 {
-			info.helo = words[1]
-		}
-		return info
+	if len(words) > 1 && (strings.EqualFold(words[0], "HELO") || strings.EqualFold(words[0], "EHLO")) {
+		return clientInfo{helo: words[1]}
 	}
 	for n, w := range words {
 		if helo, ok := strings.CutPrefix(w, "helo="); ok {
-			info.helo, info.hasHelo = helo, true
+			info.helo = helo
 			continue
 		}
 		if info.addr.IsValid() {

@@ -43,7 +43,7 @@ func CommandAs(t testing.TB, program string, as *syscall.Credential, words ...st
 }
 
 // CommandEnv returns the environment of commands. A program with the race detector sleeps for a second before it exits,
-// unless told otherwise.
+// unless GORACE says otherwise.
 func CommandEnv() []string { return append(os.Environ(), "GORACE=atexit_sleep_ms=0") }
 
 // Command runs a command of milterd with the daemon's configuration.

@@ -25,7 +25,7 @@ type Config struct {
 	Syslog  string            // facility, or off
 	Profile string            // watch, safe or strict
 	Actions map[string]string // by reason; callouts are off unless listed here
-	Text    string            // the file of an operator, in place of Domain, Profile, Actions and the absence of trusted networks
+	Text    string            // YAML in place of what Domain, Profile and Actions write
 	Extra   string            // further lines of YAML
 }
 

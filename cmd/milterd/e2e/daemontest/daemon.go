@@ -27,7 +27,7 @@ import (
 // Daemon is a running milterd.
 type Daemon struct {
 	*miltertest.Process
-	Listener string          // one of its listeners, as the configuration spells it
+	Listener string          // the one that Connect and Play use, as the configuration spells it
 	Listen   []string        // all listeners, as YAML
 	File     string          // its configuration file
 	Program  string          // that Launch runs; empty: Binary

@@ -31,7 +31,7 @@ import (
 
 const (
 	scaleHosts   = 100_000
-	firstPast    = 1_000_000         // number of the first host of the past day, none of which sends again
+	firstPast    = 1_000_000         // number of the first host of the past day; these hosts do not send again
 	mostRecords  = 1<<24 - firstPast // as many as hosts that have an address, see addrOf
 	passedEvery  = 5                 // of so many triplets of the past day, one came back
 	expiresEvery = 20                // of so many, one expires in the course of the day

@@ -99,7 +99,7 @@ func (m *message) testKeys(ctx context.Context, selectors []string, t *Test) sig
 			m.add(mirror.Hit{Finding: mirror.DKIMFail, Seen: name + ": " + why})
 			continue
 		}
-		s.passes, s.unknown = true, true // a signature would show the domain
+		s.passes, s.unknown = true, true // there is a key, but whether messages are signed is not known
 	}
 	return s
 }

@@ -156,7 +156,7 @@ func TestOpenRecordingErrors(t *testing.T) {
 	}
 }
 
-// slow is a resolver that answers when it is told to.
+// slow is a resolver that answers when the channel is closed.
 type slow struct {
 	checks.Resolver
 	answer chan struct{}

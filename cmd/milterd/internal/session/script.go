@@ -54,8 +54,8 @@ type Script struct {
 	keys keys // nil if the file has none
 }
 
-// Step is a line of a session with the expected reply. Exactly one of Time, Said and Client applies: Time if it is not zero,
-// Say if Said is set, else Client connects.
+// Step is a line of a session with the expected reply: the clock is set to Time if it is not zero, else the client sends Say if Said is
+// set, else Client connects.
 type Step struct {
 	Line   int // in the file; 0 if it comes from no file
 	Client Client

@@ -51,7 +51,7 @@ func clientNames(identity facts.Identity, client netip.Addr) []string {
 	return slices.Compact(names)
 }
 
-// allowance returns why a client need not wait: it passed often enough, or the operator allowed it. Otherwise it returns "".
+// allowance returns why a client need not wait, because it passed often enough or the operator allowed it, or "".
 func (c *check) allowance(ctx context.Context, r *checks.Request, identity facts.Identity) (string, error) {
 	for i, name := range clientNames(identity, r.Client) {
 		rec, _, err := load[clientRecord](ctx, c.env.Store, clientPrefix+name)

@@ -49,8 +49,7 @@ func (c Settings) Validate() error {
 	return errors.Join(append(faults, err)...)
 }
 
-// Info describes the check. It is the last one in the registry, so that no client is asked to come back with mail that another check
-// refuses.
+// Info describes the check. It is the last one in the registry, so that no client has to retry with mail that another check refuses.
 var Info = checks.Define(checks.Info{
 	Name: "greylist",
 	Doc: "Defers a delivery that another check suspects (a reason whose action is greylist), or every first one if " +
@@ -94,9 +93,9 @@ func (c *check) checkRcpt(ctx context.Context, r *checks.Request) ([]checks.Verd
 		return waived(r, index, d), err
 	}
 	var verdicts []checks.Verdict
-	why := firstContact
+	suspicion := firstContact
 	if suspicions := r.Suspicions(index); len(suspicions) > 0 {
-		why = suspicions[0]
+		suspicion = suspicions[0]
 	} else {
 		verdicts = []checks.Verdict{{Reason: firstContact}}
 		if r.Action(firstContact) != checks.Greylist {
@@ -108,12 +107,12 @@ func (c *check) checkRcpt(ctx context.Context, r *checks.Request) ([]checks.Verd
 	if r.Envelope.MailFrom.IsNull() {
 		return verdicts, nil
 	}
-	left, err := c.hold(ctx, r, d, why)
+	left, err := c.recordAttempt(ctx, r, d, suspicion)
 	if left <= 0 || err != nil {
 		return waived(r, index, d), err
 	}
 	d.reported = true
-	return append(verdicts, deferral(r, d, why, left)), nil
+	return append(verdicts, deferral(r, d, suspicion, left)), nil
 }
 
 // waived returns the verdict that says why the suspicions of a recipient do not delay the mail, or none. d may be nil.
@@ -143,7 +142,7 @@ func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.V
 			continue
 		}
 		if d.passes == "" {
-			left, err := c.hold(ctx, r, d, suspicions[0])
+			left, err := c.recordAttempt(ctx, r, d, suspicions[0])
 			if err != nil {
 				return nil, err
 			}

@@ -9,11 +9,11 @@ import (
 )
 
 // deferral returns the verdict for a delivery that must wait.
-func deferral(r *checks.Request, d *delivery, why *checks.Reason, left time.Duration) checks.Verdict {
+func deferral(r *checks.Request, d *delivery, suspicion *checks.Reason, left time.Duration) checks.Verdict {
 	return checks.Verdict{Reason: greylisted, Detail: map[string]string{
 		"seconds":   fmt.Sprint(seconds(left)),
-		"why":       explain(r, d, why),
-		"suspicion": why.ID,
+		"why":       explain(r, d, suspicion),
+		"suspicion": suspicion.ID,
 		"identity":  d.identity.String(),
 	}}
 }
@@ -24,16 +24,16 @@ const maxValue = 60
 
 // explain returns the reply text of a suspicion. The text ends before the first placeholder that the session cannot fill:
 // "no reverse DNS name of 192.0.2.9 resolves to it: {ptr}" ends before the colon.
-func explain(r *checks.Request, d *delivery, why *checks.Reason) string {
+func explain(r *checks.Request, d *delivery, suspicion *checks.Reason) string {
 	text := ""
-	for literal, name := range checks.TextParts(why.Reply.Text) {
+	for literal, name := range checks.TextParts(suspicion.Reply.Text) {
 		text += literal
 		if name == "" {
 			break
 		}
 		value, ok := r.Value(name)
 		if !ok {
-			return trimClause(text, why.When)
+			return trimClause(text, suspicion.When)
 		}
 		if name == "rcpt" { // at the end of the message, not always the last one
 			value = "<" + r.Envelope.Rcpts[d.index].Text + ">"

@@ -77,12 +77,6 @@ const (
 	maxClients  = 8
 )
 
-// bucketLimits returns the limits of Times.Buckets.
-func bucketLimits() []time.Duration {
-	const m, h = time.Minute, time.Hour
-	return []time.Duration{m, 3 * m, 5 * m, 10 * m, 15 * m, 30 * m, h, 2 * h, 4 * h, 8 * h, 24 * h, 48 * h}
-}
-
 // Retry returns the report of the last 7 days.
 func Retry(ctx context.Context, store checks.Store, now time.Time) (Report, error) {
 	r := Report{
@@ -191,7 +185,8 @@ func networkOf(rec record) string {
 // setTimes sets Took and Delay.
 func (r *Report) setTimes(times []int64) {
 	r.Took = newTimes(times)
-	for _, limit := range bucketLimits() {
+	const m, h = time.Minute, time.Hour
+	for _, limit := range []time.Duration{m, 3 * m, 5 * m, 10 * m, 15 * m, 30 * m, h, 2 * h, 4 * h, 8 * h, 24 * h, 48 * h} {
 		r.Took.Buckets = append(r.Took.Buckets, Bucket{AtMost: seconds(limit)})
 	}
 	r.Took.Buckets = append(r.Took.Buckets, Bucket{})

@@ -11,8 +11,8 @@ import (
 )
 
 // Prefixes of keys in the store. A triplet (client identity, reverse-path, recipient) has a record under waitPrefix from its
-// first attempt, and a record under passPrefix once a message was accepted. With a single record, a host that writes an early
-// retry could undo that another host has just accepted the message, as the store cannot compare before it writes.
+// first attempt, and a record under passPrefix once a message was accepted. With a single record, a host that records an early
+// retry could overwrite that another host has just accepted the message: the store has no compare-and-swap.
 const (
 	waitPrefix = "greylist:wait:"
 	passPrefix = "greylist:pass:"
@@ -137,31 +137,31 @@ func (c *check) lookUpWaiting(ctx context.Context, now time.Time, d *delivery) e
 	return nil
 }
 
-// hold records an attempt that does not pass. It returns how long the client must still wait, or 0 if it need not.
-func (c *check) hold(ctx context.Context, r *checks.Request, d *delivery, why *checks.Reason) (time.Duration, error) {
+// recordAttempt records an attempt that does not pass. It returns how long the client must still wait, or 0 if it need not.
+func (c *check) recordAttempt(ctx context.Context, r *checks.Request, d *delivery, suspicion *checks.Reason) (time.Duration, error) {
 	var err error
 	if d.passes, err = c.allowance(ctx, r, d.identity); d.passes != "" || err != nil {
 		return 0, err
 	}
 	if d.progress == unseen {
-		begun, err := c.begin(ctx, r, d, why)
+		begun, err := c.begin(ctx, r, d, suspicion)
 		if begun || err != nil {
 			return c.Delay, err
 		}
 	}
+	if d.passes != "" { // in another connection, at the same time
+		return 0, nil
+	}
 	if d.progress == early {
 		d.retry(r.Time)
 		err = c.saveWaiting(ctx, r.Time, d)
-	}
-	if d.passes != "" {
-		return 0, err
 	}
 	return max(d.left, time.Second), err
 }
 
 // begin begins the delay with the first attempt. Nothing is written for a network that may not begin another, see mayBegin: its next
 // attempt is the first again. begin returns false if another connection wrote a record at the same time, which then applies.
-func (c *check) begin(ctx context.Context, r *checks.Request, d *delivery, why *checks.Reason) (bool, error) {
+func (c *check) begin(ctx context.Context, r *checks.Request, d *delivery, suspicion *checks.Reason) (bool, error) {
 	if !d.stored {
 		// The other connection may have delivered the message and deleted the record under waitPrefix, after lookUp looked for one
 		// under passPrefix.
@@ -172,7 +172,7 @@ func (c *check) begin(ctx context.Context, r *checks.Request, d *delivery, why *
 			return true, nil
 		}
 	}
-	d.rec.Why, d.rec.Until, d.rec.Attempts = why.ID, r.Time.Add(c.Window).Unix(), 1
+	d.rec.Why, d.rec.Until, d.rec.Attempts = suspicion.ID, r.Time.Add(c.Window).Unix(), 1
 	if d.stored { // outside of its window
 		return true, c.saveWaiting(ctx, r.Time, d)
 	}
@@ -248,7 +248,7 @@ func isRecent(unix int64, now time.Time) bool {
 // seconds converts d to seconds, rounded up.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// load reads a record. A value that is not a record, which milterd did not write, is the zero value.
+// load reads a record. It returns the zero value for a value that milterd did not write.
 func load[T any](ctx context.Context, store checks.Store, key string) (v T, ok bool, err error) {
 	value, ok, err := store.Get(ctx, key)
 	if !ok || err != nil {

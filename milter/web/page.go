@@ -12,7 +12,7 @@ import (
 	"milterd/checks"
 )
 
-// SetSecurityHeaders sets the headers that protect the pages of both sites, with their content security policy.
+// SetSecurityHeaders sets the headers that protect the pages of both sites. policy is the content security policy.
 func SetSecurityHeaders(h http.Header, policy string) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -81,7 +81,7 @@ func (p *pages) undo(w http.ResponseWriter, r *http.Request) {
 }
 
 // placeOf returns the part of a query that says what a page shows. After a change, the browser is redirected to the page with
-// only this part.
+// only this part. It is never empty, so that redirect can append the note.
 func placeOf(query url.Values) url.Values {
 	place := url.Values{"what": {field(query, "what")}}
 	for _, name := range []string{"id", "n"} {

@@ -32,7 +32,7 @@ type Operator interface {
 // Change is what a change did.
 type Change struct {
 	Text  string // a sentence
-	Would int    // over 0: so many would be removed, so nothing was
+	Would int    // entries that would be removed; over 0: none was removed yet
 	Undo  func(context.Context) (string, error)
 }
 

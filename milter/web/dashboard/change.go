@@ -3,11 +3,9 @@ package dashboard
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"milterd/milter/web"
@@ -95,21 +93,14 @@ func placeOf(query url.Values) url.Values {
 // question asks before a form removes many entries. It has the fields of the form.
 type question struct {
 	Action string // address of the form
-	Fields []formField
+	Fields url.Values
 	Button string
 }
 
-type formField struct{ Name, Value string }
-
 func newQuestion(action string, fields url.Values, n int) *question {
-	q := &question{Action: action, Button: fmt.Sprintf("Remove all %s", grouped(n))}
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		if name != "many" {
-			q.Fields = append(q.Fields, formField{Name: name, Value: field(fields, name)})
-		}
-	}
-	q.Fields = append(q.Fields, formField{Name: "many", Value: "yes"})
-	return q
+	fields = maps.Clone(fields)
+	fields.Set("many", "yes")
+	return &question{Action: action, Fields: fields, Button: "Remove all " + grouped(n)}
 }
 
 // many reports whether the operator has answered the question.

@@ -33,7 +33,7 @@ const (
 type frame struct {
 	Page, Title, Site, Version string   // Page is the name of the template
 	Base                       string   // relative URL of the overview: empty, or "../" for each folder
-	Attention                  []string // what the operator should look at
+	Attention                  []string // see Config
 	Note                       *note
 	Error                      string // why the page is incomplete
 	Now                        time.Time
@@ -46,16 +46,8 @@ type frame struct {
 
 func (p *pages) frame(page, title string) frame {
 	return frame{
-		Page: page, Title: title, Site: p.Site, Version: p.Version, Attention: p.attention(), Now: p.now(), began: time.Now(),
+		Page: page, Title: title, Site: p.Site, Version: p.Version, Attention: p.Attention(), Now: p.now(), began: time.Now(),
 	}
-}
-
-// attention returns the sentences of Config.Attention, as shown on the pages.
-func (p *pages) attention() (list []string) {
-	for _, sentence := range p.Attention() {
-		list = append(list, web.Shown(sentence))
-	}
-	return list
 }
 
 // write sends a page. If the template fails, it sends status 500 and nothing of the page.

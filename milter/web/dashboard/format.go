@@ -35,7 +35,7 @@ func (p *pages) funcs() template.FuncMap {
 		"list":   func(v ...any) []any { return v },
 		"trace":  traceAddress,
 
-		"answerText": answerText, "answerClass": answerClass, "senders": newSendersView,
+		"countsText": countsText, "answerText": answerText, "answerClass": answerClass, "senders": newSendersView,
 		"verdictClass": func(v evidence.Verdict) string { return string(v) },
 	}
 }

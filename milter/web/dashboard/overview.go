@@ -29,13 +29,7 @@ type overviewPage struct {
 	Records     records.Stats
 	Recording   bool
 	LogDropped  uint64
-	Conditions  []conditionView
-}
-
-// conditionView is a DNSBL zone, a file, or anything else that a check depends on.
-type conditionView struct {
-	checks.Condition
-	Counts []string
+	Conditions  []checks.Condition
 }
 
 func (p *pages) overview(w http.ResponseWriter, r *http.Request) {
@@ -45,7 +39,7 @@ func (p *pages) overview(w http.ResponseWriter, r *http.Request) {
 	page := overviewPage{
 		Periods: periods, Chart: p.chart(p.History.series(r.URL.Query().Get("period"), p.now())),
 		Started: p.Started, Profile: p.Profile(), Profiles: p.Profiles(), Connections: c.Connections(), Store: c.Store(), DNS: c.DNS(),
-		Records: c.Records(), Recording: p.Book != nil, LogDropped: c.LogDropped(), Conditions: conditionViews(c.Checks()),
+		Records: c.Records(), Recording: p.Book != nil, LogDropped: c.LogDropped(), Conditions: c.Checks(),
 	}
 	if all := page.DNS.Hits + page.DNS.Queries; all > 0 {
 		page.Hits = fmt.Sprintf("%.0f\u202f%%", 100*float64(page.DNS.Hits)/float64(all))
@@ -53,16 +47,13 @@ func (p *pages) overview(w http.ResponseWriter, r *http.Request) {
 	p.write(w, http.StatusOK, &f, page)
 }
 
-func conditionViews(list []checks.Condition) (views []conditionView) {
-	for _, c := range list {
-		v := conditionView{Condition: c}
-		for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
-			if c.Counts[name] == 0 {
-				continue
-			}
-			v.Counts = append(v.Counts, grouped(c.Counts[name])+" "+web.Shown(strings.ReplaceAll(name, "_", " ")))
+// countsText formats the counts of a condition, without those that are 0.
+func countsText(counts map[string]uint64) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		if n := counts[name]; n > 0 {
+			list = append(list, grouped(n)+" "+web.Shown(strings.ReplaceAll(name, "_", " ")))
 		}
-		views = append(views, v)
 	}
-	return views
+	return strings.Join(list, ", ")
 }

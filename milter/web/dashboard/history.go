@@ -29,18 +29,18 @@ const (
 type period struct {
 	Name, Title string
 	Since       string // filter of the page of decisions
-	bars        int
+	barCount    int
 	width       time.Duration // of one bar
 }
 
 // periods are in order of their length.
 var periods = []period{
-	{Name: "hour", Title: "Last hour", Since: "1h", bars: 60, width: time.Minute},
-	{Name: "day", Title: "Last 24 hours", Since: "24h", bars: 96, width: 15 * time.Minute},
-	{Name: "week", Title: "Last 7 days", Since: "7d", bars: 168, width: time.Hour},
+	{Name: "hour", Title: "Last hour", Since: "1h", barCount: 60, width: time.Minute},
+	{Name: "day", Title: "Last 24 hours", Since: "24h", barCount: 96, width: 15 * time.Minute},
+	{Name: "week", Title: "Last 7 days", Since: "7d", barCount: 168, width: time.Hour},
 }
 
-func (p period) length() time.Duration { return time.Duration(p.bars) * p.width }
+func (p period) length() time.Duration { return time.Duration(p.barCount) * p.width }
 
 // number returns the number of the bar of a time, counted from 1970.
 func (p period) number(at time.Time) int64 { return at.Unix() / int64(p.width/time.Second) }
@@ -66,7 +66,7 @@ type counted struct {
 func NewHistory() *History {
 	h := new(History)
 	for _, p := range periods {
-		h.rings = append(h.rings, ring{period: p, bars: make([]bar, p.bars)})
+		h.rings = append(h.rings, ring{period: p, bars: make([]bar, p.barCount)})
 	}
 	return h
 }

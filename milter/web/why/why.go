@@ -177,15 +177,17 @@ func (p *pages) missing(w http.ResponseWriter) {
 // group is the reasons of one check, as the index shows them.
 type group struct {
 	Name, Title string
-	Reasons     []reasonView // with ID and Title alone
+	Reasons     []listedReason
 }
+
+type listedReason struct{ ID, Title string }
 
 // addGroup adds the reasons of a check, in the order of the registry, or of the pipeline.
 func (p *pages) addGroup(name string, reasons []*checks.Reason) {
 	g := group{Name: name, Title: cmp.Or(p.texts.Groups[name], name)}
 	for _, r := range reasons {
 		p.reasons[r.ID] = r
-		g.Reasons = append(g.Reasons, reasonView{ID: r.ID, Title: p.texts.title(r)})
+		g.Reasons = append(g.Reasons, listedReason{ID: r.ID, Title: p.texts.title(r)})
 	}
 	p.groups = append(p.groups, g)
 }

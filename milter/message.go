@@ -27,11 +27,14 @@ func (s *session) keepField(name, value string) {
 	field := headers.Field{Name: name, Value: value}
 	size := len(name) + len(value) + entryOverhead
 	s.truncated = s.truncated || s.headerBytes+size > maxHeaderBytes
-	if i := slices.IndexFunc(shownFields[:], field.Is); i >= 0 && s.truncated {
-		s.lost = shownFields[i]
-	}
-	s.noMemory = s.noMemory || !s.truncated && !s.reserve(size)
-	if !s.truncated && !s.noMemory {
+	switch {
+	case s.truncated:
+		if i := slices.IndexFunc(shownFields[:], field.Is); i >= 0 {
+			s.lost = shownFields[i]
+		}
+	case s.noMemory || !s.reserve(size):
+		s.noMemory = true
+	default:
 		if s.Envelope.Header == nil {
 			s.Envelope.Header = make([]headers.Field, 0, usualFields)
 		}

@@ -87,7 +87,7 @@ func (c *counts) add(m *Message, j Judgement) (lost bool) {
 			t.Unsigned++
 		}
 		for receiver, n := range m.To {
-			t.count(receiver, n)
+			t.To[receiver] += n
 		}
 		for _, h := range j.Hits {
 			if s.Kind == ofDomain || !h.Host {
@@ -112,6 +112,7 @@ func (c *counts) tallyOf(s tally, at time.Time) *tally {
 		}
 		t = &s
 		t.Name = strings.Clone(t.Name) // it may be part of a long header field
+		t.To, t.Hits = map[string]int{}, map[string]*occurrences{}
 		c.tallies[key] = t
 	}
 	t.Own, t.changed = t.Own || s.Own, true
@@ -128,17 +129,7 @@ func (c *counts) subjects(day int64) (n int) {
 	return n
 }
 
-func (t *tally) count(receiver string, n int) {
-	if t.To == nil {
-		t.To = map[string]int{}
-	}
-	t.To[receiver] += n
-}
-
 func (t *tally) addHit(m *Message, found Hit) {
-	if t.Hits == nil {
-		t.Hits = map[string]*occurrences{}
-	}
 	h := t.Hits[found.ID]
 	if h == nil {
 		h = &occurrences{}

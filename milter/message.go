@@ -117,10 +117,11 @@ func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
 // follows. Postfix also aborts at the end of a session, after HELO, after STARTTLS and after each message.
 func (s *session) Abort(*gomilter.Modifier) error {
 	s.abandoned = checks.Envelope{}
-	if s.conn.inTransaction.Load() && s.lastCommand == gomilter.CodeMail {
-		s.abandon()
+	if s.conn.inTransaction.Load() && s.afterMail {
+		s.abandoned, s.abandonedBytes = s.Envelope, s.rcptBytes
+		s.abandoned.Header = nil // the event Reset does not need it
 	}
-	s.lastCommand = gomilter.CodeAbort
+	s.afterMail = false
 	s.reset()
 	s.account()
 	return nil

@@ -61,12 +61,11 @@ type session struct {
 	forgedResults forgeries     // Authentication-Results fields with our authserv-id
 	forgedMarks   forgeries     // X-Milterd fields
 
-	lastCommand gomilter.Code   // HELO, MAIL or ABORT
-	abandoned   checks.Envelope // transaction that a RSET may have ended, without its header section
+	afterMail      bool            // neither HELO nor ABORT came after the last MAIL
+	abandoned      checks.Envelope // transaction that a RSET may have ended, without its header section
+	abandonedBytes int             // of the recipients of abandoned
 
-	abandonedBytes int // of the recipients of abandoned
-	accounted      int // bytes of the session in Server.held
-
+	accounted     int    // bytes of the session in Server.held
 	modifications []byte // packets that change the message, to send before the next response
 }
 
@@ -166,12 +165,6 @@ func (s *session) reset() {
 	s.conn.inTransaction.Store(false)
 }
 
-// abandon keeps the transaction, without its header section, for the event that reports that the client gave it up.
-func (s *session) abandon() {
-	s.abandoned, s.abandonedBytes = s.Envelope, s.rcptBytes
-	s.abandoned.Header = nil
-}
-
 // Connect implements gomilter.Milter.
 func (s *session) Connect(host, family string, _ uint16, addr net.IP, _ *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(gomilter.OptNoConnReply, func() *checks.Reply { return s.connect(host, family, addr) })
@@ -227,7 +220,7 @@ func (s *session) helo(name string) *checks.Reply {
 	tls := s.commandMacro("{tls_version}") != ""
 	s.SetHelo(name, tls && !s.tls)
 	s.tls = s.tls || tls
-	s.lastCommand, s.abandoned = gomilter.CodeHelo, checks.Envelope{}
+	s.afterMail, s.abandoned = false, checks.Envelope{}
 	s.judge(s.conn.ctx, checks.Helo)
 	return nil
 }
@@ -239,17 +232,15 @@ func (s *session) MailFrom(from string, _ *gomilter.Modifier) (gomilter.Response
 
 func (s *session) mail(from string) *checks.Reply {
 	growStack()
-	// Sendmail sends no ABORT for RSET if it does not wait for a response to MAIL: then the transaction is still open.
-	if s.conn.inTransaction.Load() && s.lastCommand == gomilter.CodeMail {
-		s.lastCommand = gomilter.CodeAbort
-		s.abandon()
+	if s.conn.inTransaction.Load() && s.afterMail {
+		_ = s.Abort(nil) // Sendmail sends none for RSET if it does not wait for a response to MAIL
 	}
 	s.reset()
 	s.mergeMacros()
-	if s.lastCommand == gomilter.CodeAbort && s.abandoned.Rcpts != nil {
+	if s.abandoned.Rcpts != nil {
 		s.observe(checks.Event{Kind: checks.Reset, Reset: s.abandoned})
 	}
-	s.lastCommand, s.abandoned = gomilter.CodeMail, checks.Envelope{}
+	s.afterMail, s.abandoned = true, checks.Envelope{}
 	s.noMemory = s.srv.memoryFull()
 	s.conn.inTransaction.Store(true)
 	s.AuthUser = s.commandMacro("{auth_authen}")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -44,15 +45,31 @@ func (e *embedded) openDatabase() error {
 	}); err != nil {
 		return fmt.Errorf("%s: %w", e.folder(), newerDatabase(err))
 	}
-	if err := checks.Protect(func() error { return errors.Join(checkFormat(db), e.clock.resume(db)) }); err != nil {
+	var lockFile os.FileInfo
+	if err := checks.Protect(func() (err error) {
+		lockFile, err = os.Stat(e.lockName())
+		return errors.Join(err, checkFormat(db), e.clock.resume(db))
+	}); err != nil {
 		return fmt.Errorf("%s: %w", e.folder(), errors.Join(err, checks.Protect(db.Close)))
 	}
 	e.sweeper.reset()
-	files := newFileSet(e.dir, e.folder())
 	e.dbMu.Lock()
 	defer e.dbMu.Unlock()
-	e.db, e.files = db, files
+	e.db, e.lockFile = db, lockFile
 	return nil
+}
+
+// lockName returns the name of the lock file of the database.
+func (e *embedded) lockName() string { return filepath.Join(e.folder(), "LOCK") }
+
+// checkFolder returns an error if the folder of the database was removed or replaced. Deleted files can still be written
+// while they are open, and what is written to them is lost.
+func (e *embedded) checkFolder() error {
+	now, err := os.Stat(e.lockName())
+	if errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(e.lockFile, now) {
+		return fmt.Errorf("%s was removed or replaced under the running daemon: what it writes is lost; restart it", e.folder())
+	}
+	return err
 }
 
 // options are for small records, most of which do not exist when they are read.

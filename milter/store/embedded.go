@@ -40,10 +40,10 @@ type embedded struct {
 	buffer  *buffer
 	sweeper sweeper
 
-	dbMu  sync.RWMutex // held while db is used, and for writing while it is set
-	db    *pebble.DB   // nil while not open; set by the writer, which reads it without dbMu
-	cache *pebble.Cache
-	files fileSet // of db
+	dbMu     sync.RWMutex // held while db is used, and for writing while it is set
+	db       *pebble.DB   // nil while not open; set by the writer, which reads it without dbMu
+	lockFile os.FileInfo  // of db, as it was opened
+	cache    *pebble.Cache
 
 	broken     fault // the database gave up, until the next start
 	damaged    fault // the database is damaged; the writer will replace it
@@ -234,8 +234,8 @@ func lookup(db *pebble.DB, key string) ([]byte, error) {
 	return append([]byte{}, raw...), done.Close()
 }
 
-// probe implements driver. It checks that the database can be read, that its files are still in the folder, and that
-// the buffer has room.
+// probe implements driver. It checks that the database can be read, that its folder is still there, and that the buffer has
+// room.
 func (e *embedded) probe(ctx context.Context) error {
 	if e.buffer.isFull() {
 		return errors.Join(errSlowDisk, e.degraded())
@@ -249,7 +249,7 @@ func (e *embedded) probe(ctx context.Context) error {
 	_, err := await(ctx, func() ([]byte, error) {
 		defer e.probing.Store(false)
 		return read(e, func(db *pebble.DB) ([]byte, error) {
-			if err := e.files.check(); err != nil {
+			if err := e.checkFolder(); err != nil {
 				return nil, err
 			}
 			return lookup(db, "")

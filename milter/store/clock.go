@@ -1,7 +1,6 @@
 package store
 
 import (
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -41,19 +40,9 @@ const clockKey = "store:clock"
 // battery-backed clock starts in the past, and records written then would expire when the time is set. A clock that was
 // once years fast stays so, which does not affect lifetimes.
 func (c *recordClock) resume(db *pebble.DB) error {
-	raw, err := lookup(db, clockKey)
-	if raw == nil || err != nil {
-		return err
-	}
-	value, _, _ := decode(raw)
-	last, err := strconv.ParseInt(string(value), 10, 64)
-	if missing := last - c.now(); err == nil && missing > 0 { // an unreadable time is overwritten by the next write
+	last, err := number(db, clockKey)
+	if missing := last - c.now(); missing > 0 {
 		c.offset.Add(missing)
 	}
-	return nil
-}
-
-// save adds the current time to a batch, for resume.
-func (c *recordClock) save(batch *pebble.Batch) error {
-	return batch.Set([]byte(clockKey), encode(nil, strconv.AppendInt(nil, c.now(), 10), c.deadline(maxTTL)), nil)
+	return err
 }

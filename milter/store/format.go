@@ -21,15 +21,11 @@ var errNewerFormat = errors.New("a later version of milterd wrote this store; in
 
 // checkFormat returns errNewerFormat if the database has a format that this version does not know.
 func checkFormat(db *pebble.DB) error {
-	raw, err := lookup(db, formatKey)
-	if raw == nil || err != nil {
-		return err
-	}
-	value, _, _ := decode(raw)
-	if found, err := strconv.Atoi(string(value)); err == nil && found > format { // an unreadable number is overwritten
+	found, err := number(db, formatKey)
+	if found > format {
 		return fmt.Errorf("format %d, and this version knows formats up to %d: %w", found, format, errNewerFormat)
 	}
-	return nil
+	return err
 }
 
 // newerDatabase adds errNewerFormat to an error of the library about a format of its own that it does not know.
@@ -40,10 +36,21 @@ func newerDatabase(err error) error {
 	return err
 }
 
-// saveFormat adds the format to a batch.
-func saveFormat(batch *pebble.Batch, deadline int64) error {
-	return batch.Set([]byte(formatKey), encode(nil, strconv.AppendInt(nil, format, 10), deadline), nil)
-}
-
 // isReserved reports whether a record is the store's own: its clock or its format.
 func isReserved(key string) bool { return key == clockKey || key == formatKey }
+
+// number returns the number in a record of the store's own. It is 0 if there is none, or if it cannot be read: the next write
+// replaces it.
+func number(db *pebble.DB, key string) (int64, error) {
+	raw, err := lookup(db, key)
+	value, _, _ := decode(raw)
+	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+		return n, nil
+	}
+	return 0, err
+}
+
+// setNumber adds a record of the store's own to a batch.
+func setNumber(batch *pebble.Batch, key string, n, deadline int64) error {
+	return batch.Set([]byte(key), encode(nil, strconv.AppendInt(nil, n, 10), deadline), nil)
+}

@@ -76,7 +76,8 @@ func (e *embedded) flush() error {
 			return err
 		}
 	}
-	if err := errors.Join(e.clock.save(batch), saveFormat(batch, e.clock.deadline(maxTTL))); err != nil {
+	last := e.clock.deadline(maxTTL)
+	if err := errors.Join(setNumber(batch, clockKey, now, last), setNumber(batch, formatKey, format, last)); err != nil {
 		return err
 	}
 	if err := batch.Commit(pebble.Sync); err != nil {

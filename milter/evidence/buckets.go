@@ -146,8 +146,7 @@ func (c *Collector) withLock(ctx context.Context, f func(context.Context) error)
 
 // unlock removes the lock if this process holds it still.
 func (c *Collector) unlock() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
+	ctx := context.Background() // the store limits the time of an operation
 	holder, ok, err := c.store.Get(ctx, lockKey)
 	if !ok || err != nil || string(holder) != c.holder {
 		return err

@@ -25,8 +25,6 @@ const (
 	maxBackoff = 24 * time.Hour
 	// unreachableBackoff is for a host that did not answer.
 	unreachableBackoff = time.Minute
-	// storeTimeout bounds the writing of a reason.
-	storeTimeout = 5 * time.Second
 )
 
 // limiter is an http.RoundTripper that limits the rate of requests to each host, sends none while a host asks for a
@@ -92,9 +90,7 @@ func (l *limiter) allow(ctx context.Context, host string) error {
 // backOff stops requests to a host for a while. It works after the end of ctx too, because a request to a slow host ends
 // with it. If the store fails, only the rate limit holds.
 func (l *limiter) backOff(ctx context.Context, host string, d time.Duration, why string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	_ = l.store.Put(ctx, backoffKey+host, []byte(why), d)
+	_ = l.store.Put(context.WithoutCancel(ctx), backoffKey+host, []byte(why), d) // the store limits the time of an operation
 }
 
 // retryAfter returns the pause that a Retry-After field asks for, in seconds or as a date, RFC 9110 section 10.2.3.

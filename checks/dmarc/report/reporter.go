@@ -207,9 +207,9 @@ func completeAlignment(ctx context.Context, tree *dmarc.Tree, r *Row) {
 }
 
 func aligns(ctx context.Context, tree *dmarc.Tree, author, domain string, strict bool) bool {
-	if strict || author == domain {
+	if strict {
 		return author == domain
 	}
-	is, err := tree.Aligned(ctx, author, domain)
-	return is && err == nil
+	is, _ := tree.Aligned(ctx, author, domain)
+	return is
 }

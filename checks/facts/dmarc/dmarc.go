@@ -235,14 +235,10 @@ func (t *Tree) alignsWith(ctx context.Context, e *Evaluation, id Identifier) (bo
 	if id.Method == "spf" {
 		strict = e.Record.StrictSPF
 	}
-	if id.Domain == e.Author || strict || !related(e.Author, id.Domain) {
+	if strict {
 		return id.Domain == e.Author, nil
 	}
-	org := t.organization(ctx, e.Author)
-	if org.err != nil {
-		return false, org.err
-	}
-	return t.under(ctx, org, id.Domain)
+	return t.Aligned(ctx, e.Author, id.Domain)
 }
 
 // useNonexistent applies np= to the results Fail of author domains that do not exist, section 4.7. It asks for all of them at

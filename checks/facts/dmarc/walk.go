@@ -138,25 +138,16 @@ func (t *Tree) Aligned(ctx context.Context, a, b string) (bool, error) {
 		return a == b && a != "", nil
 	}
 	org := t.organization(ctx, a)
-	if org.err != nil {
+	switch {
+	case org.err != nil:
 		return false, org.err
-	}
-	if !org.found {
+	case !org.found:
 		return checks.Organization(a) == checks.Organization(b), nil
+	case !checks.Under(b, org.domain):
+		return false, nil // without a question: a stranger may have chosen b
 	}
-	return t.under(ctx, org, b)
-}
-
-// under reports whether domain has the organisational domain org, which the walk from another domain found.
-func (t *Tree) under(ctx context.Context, org organization, domain string) (bool, error) {
-	if !checks.Under(domain, org.domain) {
-		return false, nil // without a question: a stranger may have chosen the domain
-	}
-	other := t.organization(ctx, domain)
-	if other.err != nil {
-		return false, other.err
-	}
-	return other.domain == org.domain, nil
+	other := t.organization(ctx, b)
+	return other.err == nil && other.domain == org.domain, other.err
 }
 
 // related reports whether two domains have a parent in common, or one is the parent of the other, that is no public suffix.

@@ -11,7 +11,7 @@ import (
 	"milterd/checks/dmarc"
 )
 
-// TestPrefetch tests that all questions of the check can be asked ahead, but those for names of a list.
+// TestPrefetch tests that all questions of the check are prefetched, but those for names of a list.
 func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	zone := environment(t, nil)
@@ -25,11 +25,11 @@ func TestPrefetch(t *testing.T) {
 		if _, err := c.Check(t.Context(), m.request(t, env)); err != nil {
 			t.Fatal(err)
 		}
-		ahead := checktest.Prefetched(t, c, zone.DNS, m.request(t, zone))
-		ahead = append(ahead, "test._domainkey.bank.example. TXT") // by the check dkim
+		prefetched := checktest.Prefetched(t, c, zone.DNS, m.request(t, zone))
+		prefetched = append(prefetched, "test._domainkey.bank.example. TXT") // by the check dkim
 		for _, q := range rec.Asked() {
-			if !slices.Contains(ahead, q) {
-				t.Errorf("%s was not asked ahead; these were: %s", q, strings.Join(ahead, ", "))
+			if !slices.Contains(prefetched, q) {
+				t.Errorf("%s was not prefetched; these were: %s", q, strings.Join(prefetched, ", "))
 			}
 		}
 	}
@@ -66,7 +66,7 @@ func TestPrefetchAtMail(t *testing.T) {
 		r.Stage = checks.MailFrom
 		asks := slices.ContainsFunc(c.(checks.Prefetcher).Prefetch(r), func(q checks.Query) bool { return q.Name == "_dmarc.mail.bank.example." })
 		if asks != want {
-			t.Errorf("MAIL FROM %s: asked ahead: %t", from, asks)
+			t.Errorf("MAIL FROM %s: prefetched: %t", from, asks)
 		}
 	}
 }

@@ -109,7 +109,7 @@ func withoutControls(text string) string {
 	return string(slices.DeleteFunc([]byte(text), func(c byte) bool { return hidden(rune(c)) }))
 }
 
-// escapes are the escape sequences of ISO/IEC 2022, with the text after one for characters of two octets: an "@" there is none.
+// escapes are the escape sequences of ISO/IEC 2022, with the text after one for characters of two bytes: an "@" there is none.
 var escapes = regexp.MustCompile(`\x1b(\$[!-~]*|[ -/]+[0-~])`)
 
 // shownText returns a text as a reader sees it: with the encoded-words decoded, and without what cannot be shown in them.

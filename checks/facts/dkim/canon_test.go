@@ -123,9 +123,9 @@ func TestBigBody(t *testing.T) {
 	}
 }
 
-// TestEveryOctet changes each octet of a signed message in turn. The result is Pass if and only if the canonical form is the
+// TestEveryByte changes each byte of a signed message in turn. The result is Pass if and only if the canonical form is the
 // same.
-func TestEveryOctet(t *testing.T) {
+func TestEveryByte(t *testing.T) {
 	t.Parallel()
 	eachForm(t, func(t *testing.T, header, bodyForm dkim.Canonicalization) {
 		m := signed(t, "Hi \tAnn,\r\n\r\nGr\xfc\xdfe  \r\n\r\n", edKey, header, bodyForm)
@@ -136,7 +136,7 @@ func TestEveryOctet(t *testing.T) {
 				relaxed := bodyForm == dkim.CanonicalizationRelaxed
 				same := referenceBody(changed.body, relaxed) == referenceBody(m.body, relaxed)
 				if r := changed.verifyAt(t, edZone, later)[0]; (r.Status == Pass) != same || r.BodyChanged == same {
-					t.Errorf("body octet %d as %q: %s", i, c, r.Status)
+					t.Errorf("body byte %d as %q: %s", i, c, r.Status)
 				}
 			}
 		}
@@ -149,15 +149,15 @@ func TestEveryOctet(t *testing.T) {
 				relaxed := header == dkim.CanonicalizationRelaxed
 				same := referenceField(changed.fields[f+1], relaxed) == referenceField(m.fields[f+1], relaxed)
 				if r := changed.verifyAt(t, edZone, later)[0]; (r.Status == Pass) != same {
-					t.Errorf("%s octet %d: %s", m.fields[f+1].Name, i, r.Status)
+					t.Errorf("%s byte %d: %s", m.fields[f+1].Name, i, r.Status)
 				}
 			}
 		}
 	})
 }
 
-// TestSignatureOctets changes each octet of the signature field. None but white space may be changed.
-func TestSignatureOctets(t *testing.T) {
+// TestSignatureBytes changes each byte of the signature field. None but white space may be changed.
+func TestSignatureBytes(t *testing.T) {
 	t.Parallel()
 	m := signed(t, "Hi.\r\n", edKey, dkim.CanonicalizationRelaxed, dkim.CanonicalizationRelaxed)
 	value := m.fields[0].Value
@@ -166,7 +166,7 @@ func TestSignatureOctets(t *testing.T) {
 		changed.fields = append(changed.fields[:0:0], m.fields...)
 		changed.fields[0].Value = value[:i] + string(value[i]^1) + value[i+1:]
 		if r := changed.verifyAt(t, edZone, later)[0]; r.Status == Pass {
-			t.Errorf("octet %d: %q passes as %q", i, value, changed.fields[0].Value)
+			t.Errorf("byte %d: %q passes as %q", i, value, changed.fields[0].Value)
 		}
 	}
 }

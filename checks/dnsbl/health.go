@@ -33,46 +33,6 @@ func (c *check) Maintain(ctx context.Context, now time.Time) {
 	wg.Wait()
 }
 
-// Report implements checks.Maintainer.
-func (c *check) Report() []checks.Condition {
-	var list []checks.Condition
-	for _, z := range c.zones {
-		list = append(list, z.condition())
-	}
-	return list
-}
-
-// Reload implements checks.Reloader. A zone with the same settings keeps its state: one that lists the world would otherwise
-// refuse mail of a dozen networks after each reload.
-func (c *check) Reload(old checks.Check) {
-	former, ok := old.(*check)
-	if !ok {
-		return
-	}
-	for _, z := range c.zones {
-		for _, o := range former.zones {
-			if reflect.DeepEqual(z.Zone, o.Zone) {
-				z.copyState(o)
-				break
-			}
-		}
-	}
-}
-
-// copyState copies the state of another zone, except its counts. A zone that is off is tested at once, as the operator may have
-// repaired the way to it.
-func (z *zone) copyState(old *zone) {
-	old.mu.Lock()
-	defer old.mu.Unlock()
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.state, z.since, z.why, z.silent = old.state, old.since, old.why, old.silent
-	z.pause, z.listed = old.pause, maps.Clone(old.listed)
-	if z.state.asked() {
-		z.next = old.next.Add(z.health - old.health)
-	}
-}
-
 func (z *zone) isDue(now time.Time) bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -162,4 +122,44 @@ func (z *zone) judgePair(p pair, first, second checks.LookupResult) (wrong, lack
 		return "", "it does not list its test point " + p.listed + " (RFC 5782 section 5): it is closed, or lists nothing"
 	}
 	return "", ""
+}
+
+// Report implements checks.Maintainer.
+func (c *check) Report() []checks.Condition {
+	var list []checks.Condition
+	for _, z := range c.zones {
+		list = append(list, z.condition())
+	}
+	return list
+}
+
+// Reload implements checks.Reloader. A zone with the same settings keeps its state: one that lists the world would otherwise
+// refuse mail of a dozen networks after each reload.
+func (c *check) Reload(old checks.Check) {
+	former, ok := old.(*check)
+	if !ok {
+		return
+	}
+	for _, z := range c.zones {
+		for _, o := range former.zones {
+			if reflect.DeepEqual(z.Zone, o.Zone) {
+				z.copyState(o)
+				break
+			}
+		}
+	}
+}
+
+// copyState copies the state of another zone, except its counts. A zone that is off is tested at once, as the operator may have
+// repaired the way to it.
+func (z *zone) copyState(old *zone) {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.state, z.since, z.why, z.silent = old.state, old.since, old.why, old.silent
+	z.pause, z.listed = old.pause, maps.Clone(old.listed)
+	if z.state.asked() {
+		z.next = old.next.Add(z.health - old.health)
+	}
 }

@@ -61,7 +61,7 @@ func SplitDomains(value string) (beginnings []string) {
 			continue
 		}
 		p.cfws()
-		beginning := p.take(func(c byte) bool { return c == '.' || isAtext(c) })
+		beginning := p.take(isDotOrAtext)
 		if p.cfws() != 0 && (strings.HasSuffix(beginning, ".") || p.peek() == '.') {
 			beginnings = append(beginnings, beginning)
 		}

@@ -43,18 +43,23 @@ var quotePairs = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 
 // isDotString reports whether a local part needs no quotes, RFC 5321 section 4.1.2.
 func isDotString(s string) bool {
-	afterAtom := false
-	for i := range len(s) {
-		switch {
-		case isAtext(s[i]):
-			afterAtom = true
-		case s[i] == '.' && afterAtom:
-			afterAtom = false
-		default:
-			return false
-		}
+	return s != "" && strayDot(s) < 0 && !strings.ContainsFunc(s, func(c rune) bool { return c < utf8.RuneSelf && !isDotOrAtext(byte(c)) })
+}
+
+func isDotOrAtext(c byte) bool { return c == '.' || isAtext(c) }
+
+// strayDot returns the index of the first dot that leads, trails or follows a dot, or -1.
+func strayDot(s string) int {
+	if strings.HasPrefix(s, ".") {
+		return 0
 	}
-	return afterAtom
+	if i := strings.Index(s, ".."); i >= 0 {
+		return i + 1
+	}
+	if strings.HasSuffix(s, ".") {
+		return len(s) - 1
+	}
+	return -1
 }
 
 // ParsePath parses a reverse-path, RFC 5321 section 4.1.2, with or without angle brackets. Both "" and "<>" are the
@@ -178,31 +183,17 @@ func (p *pathParser) local() string {
 
 // dotString parses Dot-string. Stray dots are lax faults, because some providers have assigned such addresses.
 func (p *pathParser) dotString() string {
-	start, atoms := p.pos, 0
-	for {
-		empty := p.take(isAtext) == ""
-		if !empty {
-			atoms++
-		}
-		more := p.peek() == '.'
-		switch {
-		case empty && more:
-			p.warn(p.pos, "stray dot in the local part")
-		case empty && p.pos > start:
-			p.warn(p.pos-1, "stray dot in the local part")
-		}
-		if !more {
-			break
-		}
-		p.pos++
+	start := p.pos
+	local := p.take(isDotOrAtext)
+	if i := strayDot(local); i >= 0 {
+		p.warn(start+i, "stray dot in the local part")
 	}
-	local := p.s[start:p.pos]
 	switch c := p.peek(); {
 	case !utf8.ValidString(local):
 		p.fail(start+index8bit(local), "8-bit octets in the local part that are not UTF-8")
 	case c != '@' && c != end:
 		p.fail(p.pos, "%s is not allowed in a local part without quotes", quoteAt(p.s, p.pos))
-	case atoms == 0:
+	case strings.Trim(local, ".") == "":
 		p.fail(start, "the local part is empty")
 	}
 	return local

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -103,13 +104,10 @@ func (r reply) class() int { return r.Code / 100 }
 
 // offers reports whether a reply to EHLO has a service extension, RFC 5321 section 4.1.1.1.
 func (r reply) offers(extension string) bool {
-	for _, line := range r.Lines[1:] {
+	return slices.ContainsFunc(r.Lines[1:], func(line string) bool {
 		word, _, _ := strings.Cut(line, " ")
-		if strings.EqualFold(word, extension) {
-			return true
-		}
-	}
-	return false
+		return strings.EqualFold(word, extension)
+	})
 }
 
 // limitedConn is a connection that fails when it has received too much.

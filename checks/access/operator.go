@@ -73,7 +73,7 @@ func Add(ctx context.Context, store checks.Store, now time.Time, add Entry) (Ent
 // List returns the entries of the store, by list and subject.
 func List(ctx context.Context, store checks.Store, now time.Time) ([]Entry, error) {
 	list := []Entry{} // [] in JSON
-	for e, err := range storedEntries(ctx, store) {
+	for e, err := range readEntries(ctx, store) {
 		if err != nil {
 			return nil, err
 		}

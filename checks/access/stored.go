@@ -23,8 +23,8 @@ const (
 // keepFor is how long an entry without an end is kept.
 const keepFor = 10 * 365 * 24 * time.Hour
 
-// storedEntry is the record of an entry in the store. Its key has the list and the subject.
-type storedEntry struct {
+// entryRecord is the record of an entry in the store. Its key has the list and the subject.
+type entryRecord struct {
 	Since int64  `json:"since"` // Unix seconds
 	Until int64  `json:"until,omitempty"`
 	Why   string `json:"why,omitempty"`
@@ -64,7 +64,7 @@ func (s *stored) refresh(ctx context.Context, store checks.Store) (*storedLists,
 		return read, nil // by another session
 	}
 	fresh := noEntries(string(changed))
-	for e, err := range storedEntries(ctx, store) {
+	for e, err := range readEntries(ctx, store) {
 		if err != nil {
 			return cmp.Or(old, noEntries("")), err
 		}
@@ -94,8 +94,8 @@ func noEntries(changed string) *storedLists {
 	return &storedLists{changed: changed, deny: newList(), allow: newList()}
 }
 
-// storedEntries iterates over the entries of the store. An error is the last element.
-func storedEntries(ctx context.Context, store checks.Store) iter.Seq2[entry, error] {
+// readEntries iterates over the entries of the store. An error is the last element.
+func readEntries(ctx context.Context, store checks.Store) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		for record, err := range store.Scan(ctx, entryPrefix) {
 			if err != nil {
@@ -115,7 +115,7 @@ func storedEntries(ctx context.Context, store checks.Store) iter.Seq2[entry, err
 
 func decodeEntry(record checks.Record) (entry, error) {
 	list, subject, _ := strings.Cut(strings.TrimPrefix(record.Key, entryPrefix), ":")
-	var value storedEntry
+	var value entryRecord
 	if err := json.Unmarshal(record.Value, &value); err != nil {
 		return entry{}, err
 	}
@@ -129,7 +129,7 @@ func decodeEntry(record checks.Record) (entry, error) {
 
 // put writes the record of an entry.
 func (e entry) put(ctx context.Context, store checks.Store, now time.Time) error {
-	value, ttl := storedEntry{Since: e.since, Why: e.why}, keepFor
+	value, ttl := entryRecord{Since: e.since, Why: e.why}, keepFor
 	if !e.until.IsZero() {
 		value.Until, ttl = e.until.Unix(), e.until.Sub(now)
 	}

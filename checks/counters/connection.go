@@ -78,9 +78,9 @@ func (conn *connection) blockAt(now time.Time) *block {
 	return conn.block
 }
 
-// span returns the span of the block for which a reason of this check applies to the current recipient, or nil. The reason is the
+// spanFor returns the span of the block for which a reason of this check applies to the current recipient, or nil. The reason is the
 // limit if this connection passed it, or if the limit is not enforced for the recipient, and else client-blocked.
-func (conn *connection) span(r *checks.Request, reason *checks.Reason) *span {
+func (conn *connection) spanFor(r *checks.Request, reason *checks.Reason) *span {
 	b := conn.blockAt(r.Time)
 	switch {
 	case reason != blocked:

@@ -171,9 +171,9 @@ type tally int64
 
 const tallyBits = 21
 
-// maxDeliveries is the number of deliveries from which no more are counted. If they ran into the next field, they would be few again, and
-// the client would be blocked for its errors. The rest of the field is for deliveries that several connections add before they are taken off
-// again: with half of it, 500 may do so at once.
+// maxDeliveries is the highest number of deliveries that is kept. If they ran into the next field, they would be few again, and the
+// client would be blocked for its errors. The field has room for 1<<16 more, as several connections may add theirs before the excess is
+// taken off: with half of that, 500 may do so at once.
 const maxDeliveries = 1<<tallyBits - 1<<16
 
 func newTally(errors, deliveries, forgiven int) tally {

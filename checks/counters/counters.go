@@ -3,7 +3,7 @@
 // sender's domain from a client that is a good sender (pair.go). The operator can block clients and networks. A block is in one of
 // three states:
 //
-//	none      Violations count. One that passes a limit makes the block pending. A block that ends is none.
+//	none      There is no block, or it has ended. Violations count. One that passes a limit makes the block pending.
 //	pending   The block refuses recipients for whom a limit that was passed is enforced. A refusal puts it in force.
 //	          Violations of other limits count.
 //	in force  The block refuses all recipients. Nothing counts. A block by the operator begins in this state.
@@ -90,7 +90,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	err := c.load(ctx, r, conn)
 	var verdicts []checks.Verdict
 	for _, reason := range Info.Reasons {
-		sp := conn.span(r, reason)
+		sp := conn.spanFor(r, reason)
 		if sp == nil {
 			continue
 		}
@@ -129,7 +129,7 @@ func (c *check) observe(ctx context.Context, r *checks.Request, conn *connection
 	case e.Kind == checks.Refused && anyForwarded(r):
 		return nil
 	case e.Kind == checks.Refused && slices.Contains(Info.Reasons, e.Reason):
-		return c.enforce(ctx, r, conn, conn.span(r, e.Reason))
+		return c.enforce(ctx, r, conn, conn.spanFor(r, e.Reason))
 	}
 	err := c.load(ctx, r, conn)
 	if b := conn.blockAt(r.Time); b != nil && b.InForce {

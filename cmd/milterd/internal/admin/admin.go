@@ -61,26 +61,24 @@ func Function[A, R any](f func(context.Context, A) (R, error)) http.Handler {
 			return
 		}
 		result, err := f(ctx, args)
-		if err != nil {
-			http.Error(w, err.Error(), statusOf(err))
+		switch {
+		case errors.As(err, new(*checks.ArgumentError)):
+			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
+		case err != nil && ctx.Err() != nil:
+			err = fmt.Errorf("the command takes longer than %v: ask for less, or try again (milterd status shows the store): %w", callTimeout, err)
 		}
-		text, err := json.Marshal(result)
+		var text []byte
+		if err == nil {
+			text, err = json.Marshal(result)
+		}
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(text) // fails if the command has ended
 	})
-}
-
-// statusOf returns the status code for the error of a function.
-func statusOf(err error) int {
-	if errors.As(err, new(*checks.ArgumentError)) {
-		return http.StatusBadRequest
-	}
-	return http.StatusUnprocessableEntity
 }
 
 // Call calls a function of the daemon that listens on socket. It decodes the result into the variable to which result

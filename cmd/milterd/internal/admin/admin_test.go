@@ -3,12 +3,14 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/checks"
 )
@@ -51,5 +53,18 @@ func TestCall(t *testing.T) {
 	}
 	if err := Call(ctx, socket, "unknown", nil, nil); err == nil {
 		t.Error("no error of an unknown function")
+	}
+}
+
+// TestSlowFunction tests that the error of a function that runs out of its time says so.
+func TestSlowFunction(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	f := Function(func(ctx context.Context, _ any) (any, error) { <-ctx.Done(); return nil, fmt.Errorf("scan: %w", ctx.Err()) })
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", "/slow", strings.NewReader("{}")))
+	if got := w.Body.String(); w.Code != http.StatusUnprocessableEntity || !strings.HasPrefix(got, "the command takes longer than 1m0s: ") {
+		t.Errorf("%d, %s", w.Code, got)
 	}
 }

@@ -61,7 +61,10 @@ func TestSlowFunction(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
 	defer cancel()
-	f := Function(func(ctx context.Context, _ any) (any, error) { <-ctx.Done(); return nil, fmt.Errorf("scan: %w", ctx.Err()) })
+	f := Function(func(ctx context.Context, _ any) (any, error) {
+		<-ctx.Done()
+		return nil, fmt.Errorf("scan: %w", ctx.Err())
+	})
 	w := httptest.NewRecorder()
 	f.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", "/slow", strings.NewReader("{}")))
 	if got := w.Body.String(); w.Code != http.StatusUnprocessableEntity || !strings.HasPrefix(got, "the command takes longer than 1m0s: ") {

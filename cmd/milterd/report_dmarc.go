@@ -15,6 +15,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/dmarc"
 	"milterd/checks/dmarc/report"
+	"milterd/checks/facts"
 )
 
 func newReportDMARC(r *remote) *cobra.Command {
@@ -31,7 +32,7 @@ The daemon sends reports if checks.dmarc.reports.from is set. What other sites r
 		Example: "  milterd report dmarc\n  milterd report dmarc example.net --xml",
 		Args:    atMostOne,
 		RunE: func(cmd *cobra.Command, domains []string) error {
-			args.Domain = strings.ToLower(strings.Join(domains, ""))
+			args.Domain = strings.Join(domains, "")
 			switch {
 			case args.Domain == "" && (xml || args.Yesterday):
 				return checks.BadArgument("--xml and --yesterday need a DOMAIN")
@@ -79,13 +80,17 @@ func (d *daemon) reportDMARC(ctx context.Context, a dmarcArgs) (r dmarcReport, e
 		r.Yesterday, err = p.Outgoing(ctx, now.Add(-day))
 		return r, err
 	}
+	domain := facts.ASCIIDomain(a.Domain)
+	if domain == "" {
+		return r, checks.BadArgument("%q is not a domain", a.Domain)
+	}
 	of := now
 	if a.Yesterday {
 		of = now.Add(-day)
 	}
-	v, ok, err := p.Preview(ctx, now, of, a.Domain)
+	v, ok, err := p.Preview(ctx, now, of, domain)
 	if err == nil && !ok {
-		err = fmt.Errorf("there is no report about %s: no message of the day passes DMARC by its record, or it wants no reports", a.Domain)
+		err = fmt.Errorf("there is no report about %s: no message of the day passes DMARC by its record, or it wants no reports", domain)
 	}
 	r.Preview = &v
 	return r, err

@@ -121,3 +121,21 @@ func TestShowOutgoing(t *testing.T) {
 		t.Errorf("%s", &out)
 	}
 }
+
+// TestReportOfDomain tests what names of a domain the command report dmarc takes.
+func TestReportOfDomain(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	p, err := d.build(parseConfig(t, "checks: {dmarc: {reports: {from: postmaster@example.org}}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.pipeline.Store(p)
+	for domain, want := range map[string]string{
+		"Example.Net": "no report about example.net:", "bücher.example": "no report about xn--bcher-kva.example:", "no domain": `"no domain" is not a domain`,
+	} {
+		if _, err := d.reportDMARC(t.Context(), dmarcArgs{Domain: domain}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", domain, err, want)
+		}
+	}
+}

@@ -61,7 +61,8 @@ func (run *Run) forwardingTo(ctx context.Context, t *table) forwarding {
 	if len(t.forwarders.Names) == 0 || named == nil || run.trusted {
 		return notForwarded
 	}
-	is, err := named(ctx, &run.request, t.forwarders.HasName)
+	is, err := false, errPanic // as if a name could not be looked up
+	contain(func() { is, err = named(ctx, &run.request, t.forwarders.HasName) })
 	switch {
 	case is:
 		return forwarded

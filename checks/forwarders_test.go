@@ -36,6 +36,8 @@ func TestForwarders(t *testing.T) {
 				return match("notlists.example.net"), nil
 			case "198.51.100.2":
 				return false, errors.New("no answer")
+			case "198.51.100.3":
+				panic("bug")
 			}
 			return false, nil
 		}
@@ -50,6 +52,7 @@ func TestForwarders(t *testing.T) {
 		{"a name that only ends like it", "198.51.100.1", "name@example.org", 550},
 		{"no name", "203.0.113.1", "name@example.org", 550},
 		{"its names cannot be looked up", "198.51.100.2", "name@example.org", 450},
+		{"the look-up panics", "198.51.100.3", "name@example.org", 450},
 		{"names are not looked up", "198.51.100.2", "else@example.org", 550},
 		{"another recipient", "192.0.2.9", "else@example.org", 550},
 	} {

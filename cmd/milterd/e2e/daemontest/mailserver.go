@@ -43,9 +43,7 @@ func (m *MailServer) Deliver(t testing.TB, c *miltertest.SMTPClient, from, user 
 func (m *MailServer) Send(t testing.TB, c *miltertest.SMTPClient, user string) string {
 	t.Helper()
 	subject, msg := UniqueMessage()
-	if r := c.Data(msg); r.Code != "250" {
-		t.Fatalf("good message: %s", r)
-	}
+	SendMessage(t, c, msg)
 	got := m.Delivered(t, user, subject)
 	if !strings.HasSuffix(strings.TrimRight(got, "\n"), "\n\nThe body.") {
 		t.Errorf("delivered message was changed: %q", got)
@@ -58,6 +56,14 @@ func Envelope(c *miltertest.SMTPClient, from string, rcpts ...string) {
 	c.Must("2", "MAIL FROM:<"+from+">")
 	for _, r := range rcpts {
 		c.Must("2", "RCPT TO:<"+r+">")
+	}
+}
+
+// SendMessage sends a message, which must be accepted.
+func SendMessage(t testing.TB, c *miltertest.SMTPClient, message string) {
+	t.Helper()
+	if r := c.Data(message); r.Code != "250" {
+		t.Fatalf("message: %s", r)
 	}
 }
 

@@ -35,9 +35,7 @@ func testBodies(t *testing.T, m *daemontest.MailServer) {
 			if c.change != nil {
 				message = c.change(message)
 			}
-			if r := conn.Data(message); r.Code != "250" {
-				t.Fatalf("message: %s", r)
-			}
+			daemontest.SendMessage(t, conn, message)
 			got, _, _ := strings.Cut(m.Delivered(t, "alice", subject), "\n\n")
 			if !strings.Contains(got, c.result) {
 				t.Errorf("want %s in %s", c.result, got)

@@ -163,9 +163,7 @@ func testCorrespondents(t *testing.T, m *daemontest.MailServer) {
 	m.Authenticate(c)
 	daemontest.Envelope(c, "alice@mx.test", daemontest.GoodSender)
 	_, msg := daemontest.UniqueMessage()
-	if r := c.Data(msg); r.Code != "250" {
-		t.Fatalf("message of a user: %s", r)
-	}
+	daemontest.SendMessage(t, c, msg)
 
 	c = m.ConnectGood(t)
 	m.Deliver(t, c, daemontest.GoodSender, "alice")

@@ -53,9 +53,7 @@ func send(t *testing.T, m *daemontest.MailServer, message, text string) string {
 	t.Helper()
 	c := m.ConnectGood(t)
 	daemontest.Envelope(c, daemontest.GoodSender, "alice@mx.test")
-	if r := c.Data(message); r.Code != "250" {
-		t.Fatalf("message: %s", r)
-	}
+	daemontest.SendMessage(t, c, message)
 	c.Must("2", "QUIT")
 	return m.Delivered(t, "alice", text)
 }
@@ -120,9 +118,7 @@ func testQuarantine(t *testing.T, m *daemontest.MailServer) {
 	c := m.ConnectGood(t)
 	daemontest.Envelope(c, daemontest.GoodSender, "alice@mx.test")
 	subject, message := daemontest.UniqueMessage(daemontest.Field{"Message-ID", "-"}, daemontest.Field{"Date", "-"})
-	if r := c.Data(message); r.Code != "250" {
-		t.Fatalf("message: %s", r)
-	}
+	daemontest.SendMessage(t, c, message)
 	c.Must("2", "QUIT")
 	// A later message is delivered at once. Sendmail would queue it if it came on the same connection.
 	if later := m.Deliver(t, m.ConnectGood(t), daemontest.GoodSender, "alice"); strings.Contains(later, "suspicious") {
@@ -163,9 +159,7 @@ func testQuarantineOfSome(t *testing.T, m *daemontest.MailServer) {
 	c.Must("2", "RCPT TO:<alice@mx.test>")
 	daemontest.WantReply(t, c.Cmd("RCPT TO:<postmaster@mx.test>"), "452 4.5.3", "postmaster@mx.test")
 	subject, message := daemontest.UniqueMessage()
-	if r := c.Data(message); r.Code != "250" {
-		t.Fatalf("message: %s", r)
-	}
+	daemontest.SendMessage(t, c, message)
 	c.Must("2", "QUIT")
 	c = m.Connect(t, "127.0.0.13", daemontest.GoodHelo)
 	daemontest.Envelope(c, "a@none.test", "postmaster@mx.test")

@@ -25,9 +25,7 @@ func testTraceFields(t *testing.T, m *daemontest.MailServer) {
 		"Authentication-Results : mx.test; spf=pass\r\n" +
 		"Authentication-Results: other.test; dkim=fail\r\n" +
 		"authentication-results: (a \"comment\") MX.test 1;\r\n\tdmarc=pass\r\n"
-	if r := conn.Data(forged + msg); r.Code != "250" {
-		t.Fatalf("message: %s", r)
-	}
+	daemontest.SendMessage(t, conn, forged+msg)
 	message := m.Delivered(t, "alice", subject)
 	results, onTop := fieldsOf(message, "Authentication-Results")
 	spf, _ := fieldsOf(message, "Received-SPF")

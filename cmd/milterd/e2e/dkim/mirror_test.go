@@ -108,10 +108,10 @@ func sendWrong(t *testing.T, m *miltertest.MTA) {
 	for _, f := range checktest.Sign(t, []headers.Field{{Name: "From", Value: " ann@wrong.test"}, {Name: "Date", Value: " Sat, 21 Nov 2026 12:00:00 +0000"}, {Name: "Message-ID", Value: " <1@wrong.test>"}}, body, "wrong.test") {
 		msg.WriteString(f.Name + ":" + f.Value + "\r\n")
 	}
-	send(t, c, msg.String()+"\r\n"+body)
+	daemontest.SendMessage(t, c, msg.String()+"\r\n"+body)
 	daemontest.Envelope(c, "ann@wrong.test", "a@gmail.com", "b@yahoo.com", "c@outlook.com", "d@example.com")
 	// There is no Date: Postfix adds it only for local clients.
-	send(t, c, "From: ann@wrong.test, bob@wrong.test\r\nSubject: Offers!\r\nMessage-ID: none\r\n\r\nBuy.\r\n")
+	daemontest.SendMessage(t, c, "From: ann@wrong.test, bob@wrong.test\r\nSubject: Offers!\r\nMessage-ID: none\r\n\r\nBuy.\r\n")
 }
 
 // sendRight sends a message that has all that receivers want.
@@ -124,15 +124,8 @@ func sendRight(t *testing.T, m *miltertest.MTA, site *miltertest.Site, rcpts ...
 	c.Must("2", "XCLIENT ADDR=11.9.9.9 LOGIN=ann")
 	c.Must("2", "EHLO laptop.test")
 	daemontest.Envelope(c, "ann@example.net", rcpts...)
-	send(t, c, daemontest.Message(daemontest.GoodHeader(daemontest.Field{"From", "Ann <ann@example.net>"},
+	daemontest.SendMessage(t, c, daemontest.Message(daemontest.GoodHeader(daemontest.Field{"From", "Ann <ann@example.net>"},
 		daemontest.Field{"List-Unsubscribe", "<https://example.net/leave?42>"}, daemontest.Field{"List-Unsubscribe-Post", "List-Unsubscribe=One-Click"})))
-}
-
-func send(t *testing.T, c *miltertest.SMTPClient, msg string) {
-	t.Helper()
-	if r := c.Data(msg); r.Code != "250" {
-		t.Fatalf("outgoing mail: %s", r)
-	}
 }
 
 // reportOn returns what the report says of a domain, from its JSON.

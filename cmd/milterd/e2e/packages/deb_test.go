@@ -104,9 +104,7 @@ func sendWatched(t *testing.T, mta *miltertest.MTA) {
 	smtp.Must("2", "EHLO 192.0.2.9")
 	daemontest.Envelope(smtp, daemontest.GoodSender, "alice@mx.test")
 	subject, msg := daemontest.UniqueMessage()
-	if r := smtp.Data(msg); r.Code != "250" {
-		t.Fatalf("watched message: %s", r)
-	}
+	daemontest.SendMessage(t, smtp, msg)
 	mta.Delivered(t, "alice", subject)
 }
 

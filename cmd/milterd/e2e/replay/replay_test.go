@@ -45,9 +45,7 @@ func sendMessages(t *testing.T, m *miltertest.MTA) {
 		c.Must("2", "EHLO "+s.helo)
 		daemontest.Envelope(c, s.from, "alice@mx.test")
 		subject, msg := daemontest.UniqueMessage(s.change)
-		if r := c.Data(msg); r.Code != "250" {
-			t.Fatalf("got %s", r)
-		}
+		daemontest.SendMessage(t, c, msg)
 		m.Delivered(t, "alice", subject)
 	}
 }

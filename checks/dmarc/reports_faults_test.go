@@ -3,6 +3,7 @@ package dmarc_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +154,29 @@ func TestStoreDownAfterSubmission(t *testing.T) {
 	s.maintain(t, 0, 0)
 	if !strings.Contains(log.String(), "disk full") {
 		t.Errorf("log: %q", log.String())
+	}
+}
+
+// TestStoreOutage tests that an outage of the store, which the store logs, is not logged at each call of Maintain.
+func TestStoreOutage(t *testing.T) {
+	t.Parallel()
+	s := newReporting(t, 1)
+	var log strings.Builder
+	s.env.Log.Logger.SetOutput(&log)
+	s.receive(t, 0, fromBank, "")
+	s.store.Fail(fmt.Errorf("bolt: %w", checks.ErrStoreDown))
+	s.maintain(t, 0, 0) // has counts to store
+	s.store.Fail(nil)
+	s.nextDay(t)
+	s.store.Fail(fmt.Errorf("bolt: %w", checks.ErrStoreDown))
+	s.maintain(t, 0, 0) // has a report to send
+	if log.Len() > 0 {
+		t.Errorf("log: %s", log.String())
+	}
+	s.store.Fail(nil)
+	s.maintain(t, 0, 0)
+	if got := s.server.take(); len(got) != 1 {
+		t.Errorf("%d reports were sent", len(got))
 	}
 }
 

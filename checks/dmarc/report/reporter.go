@@ -118,7 +118,7 @@ func (p *Reporter) Maintain(ctx context.Context, now time.Time) {
 		}
 	}
 	if err != nil {
-		p.env.Log.WithError(err).WithField("check", checkName).Warn("could not store the counts for DMARC reports")
+		checks.WarnOfStore(p.env.Log.WithField("check", checkName), err, "could not store the counts for DMARC reports")
 		return
 	}
 	p.deliver(ctx, now)

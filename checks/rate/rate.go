@@ -5,8 +5,8 @@
 // that only a DKIM signature proves are counted at the end of the message. The store adds atomically, so hosts that share one
 // enforce the limit together. A count is for a window of fixed times, such as an hour of the clock.
 //
-// rate.go has the check, counter.go the counters in the store, limits.go the limits and their windows, over.go the users who were
-// over a limit, and operator.go the counts that commands show. Start with Check.
+// rate.go has the check, counter.go the counters in the store, limits.go the limits, over.go the users who were over a limit, and
+// operator.go the counts that commands show. Start with Check.
 package rate
 
 import (
@@ -112,9 +112,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	for _, s := range subjects {
 		v, errStore := c.admit(ctx, r, s, 1)
 		err = errors.Join(err, errStore)
-		if v != nil {
-			verdicts = append(verdicts, *v)
-		}
+		verdicts = append(verdicts, v...)
 	}
 	return verdicts, err
 }
@@ -141,11 +139,7 @@ func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.V
 	if accepted == 0 {
 		return nil, nil
 	}
-	v, err := c.admit(ctx, r, subject{reason: domainRate, name: domain, limits: c.domain}, accepted)
-	if v == nil {
-		return nil, err
-	}
-	return []checks.Verdict{*v}, err
+	return c.admit(ctx, r, subject{reason: domainRate, name: domain, limits: c.domain}, accepted)
 }
 
 // signingDomain returns the organisational domain of the sender, or else of the only author, if a DKIM signature of it passes, or "".
@@ -219,7 +213,7 @@ func (c *check) senderDomain(ctx context.Context, r *checks.Request) (string, er
 var detailOf = map[*checks.Reason]string{userRate: "user", clientRate: "network", domainRate: "sender_domain"}
 
 // admit counts n recipients for a subject. If that is over a limit, it takes them back and returns the verdict.
-func (c *check) admit(ctx context.Context, r *checks.Request, s subject, n int64) (*checks.Verdict, error) {
+func (c *check) admit(ctx context.Context, r *checks.Request, s subject, n int64) ([]checks.Verdict, error) {
 	var added []addition
 	for _, l := range s.limits {
 		key, end := s.counter(l, r.Time)
@@ -231,9 +225,8 @@ func (c *check) admit(ctx context.Context, r *checks.Request, s subject, n int64
 		added = append(added, a)
 		if total > l.N && (n == 1 || total > n) { // a message with too many recipients passes alone: it cannot be split any more
 			c.over.add(s, l, r.Time)
-			return &checks.Verdict{Reason: s.reason, Detail: map[string]string{
-				detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format(checks.TimeLayout),
-			}}, c.takeBack(ctx, added)
+			detail := map[string]string{detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format(checks.TimeLayout)}
+			return []checks.Verdict{{Reason: s.reason, Detail: detail}}, c.takeBack(ctx, added)
 		}
 	}
 	list := additionsOf(r)

@@ -56,7 +56,7 @@ func serversOf(cfg Config) string {
 	}
 	defer r.Close()
 	var names []string
-	for _, s := range r.servers.servers {
+	for _, s := range r.upstreams.servers {
 		names = append(names, s.name)
 	}
 	return strings.Join(names, " ")

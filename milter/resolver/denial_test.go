@@ -32,7 +32,7 @@ func startTested(t *testing.T, cfg Config) (*Resolver, *checktest.Clock) {
 	c := new(checktest.Clock)
 	cfg.Now = c.Now
 	r := start(t, cfg)
-	r.servers.background = func(f func(context.Context)) { f(t.Context()) }
+	r.upstreams.background = func(f func(context.Context)) { f(t.Context()) }
 	return r, c
 }
 

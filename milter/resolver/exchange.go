@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -38,13 +37,6 @@ type upstreams struct {
 
 	forgetAnswers func()                      // is called when a server is found to deny all names
 	background    func(func(context.Context)) // runs a function in a goroutine, with a context that ends with the resolver
-}
-
-// open adds the servers at addrs.
-func (u *upstreams) open(addrs []netip.AddrPort) {
-	for _, addr := range addrs {
-		u.servers = append(u.servers, &server{addr: addr, name: addr.String(), elapsed: u.elapsed, stats: u.stats})
-	}
 }
 
 // exchange asks one server after the other until one answers, positively or negatively.

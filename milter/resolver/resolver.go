@@ -30,12 +30,12 @@ import (
 // Resolver is a checks.Resolver and a checks.Announcer. New returns one; Close must be called to release it. All
 // methods are safe for concurrent use.
 type Resolver struct {
-	exchange func(context.Context, checks.Question) (*dns.Msg, error) // servers.exchange; tests replace it
-	servers  *upstreams
-	cache    *cache
-	budget   time.Duration // for one question, with all attempts
-	log      *logrus.Entry
-	stats    counters
+	exchange  func(context.Context, checks.Question) (*dns.Msg, error) // upstreams.exchange; tests replace it
+	upstreams *upstreams
+	cache     *cache
+	budget    time.Duration // for one question, with all attempts
+	log       *logrus.Entry
+	stats     counters
 
 	ctx    context.Context // done after Close
 	cancel context.CancelFunc
@@ -71,12 +71,14 @@ func New(cfg Config) (*Resolver, error) {
 		inFlight: map[checks.Question]*flight{},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.servers = &upstreams{
+	r.upstreams = &upstreams{
 		timeout: cfg.Timeout, attempts: cfg.attempts, tcpSlots: make(chan struct{}, maxTCP), elapsed: elapsed, stats: &r.stats, log: cfg.Log,
 		forgetAnswers: r.forgetAll, background: func(f func(context.Context)) { r.running.Go(func() { f(r.ctx) }) },
 	}
-	r.servers.open(addrs)
-	r.exchange = r.servers.exchange
+	for _, addr := range addrs {
+		r.upstreams.servers = append(r.upstreams.servers, &server{addr: addr, name: addr.String(), elapsed: elapsed, stats: &r.stats})
+	}
+	r.exchange = r.upstreams.exchange
 	return r, nil
 }
 
@@ -117,5 +119,5 @@ func (r *Resolver) Close() {
 	r.cancel()
 	r.mu.Unlock()
 	r.running.Wait()
-	r.servers.close()
+	r.upstreams.close()
 }

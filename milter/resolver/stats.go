@@ -72,7 +72,7 @@ func (r *Resolver) Stats() Stats {
 		Malformed:   c.malformed.Load(),
 		Misfits:     c.misfits.Load(),
 		Unanswered:  c.unanswered.Load(),
-		Denying:     r.servers.denying(),
+		Denying:     r.upstreams.denying(),
 		Announced:   c.announced.Load(),
 		Dropped:     c.dropped.Load(),
 		Panics:      c.panics.Load(),

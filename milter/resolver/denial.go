@@ -61,13 +61,13 @@ func (u *upstreams) noteAnswer(s *server, m *dns.Msg) error {
 
 // test asks a server internetQuestion. An error changes nothing.
 func (u *upstreams) test(ctx context.Context, s *server) {
-	ctx, cancel := context.WithTimeout(ctx, u.timeout)
+	ctx, cancel := context.WithTimeout(ctx, u.cfg.Timeout)
 	defer cancel()
 	m, err := u.attempt(ctx, s, internetQuestion, s.takesEDNS())
 	if err != nil {
 		return
 	}
-	d, log := &s.denials, u.log.WithField("server", s.name)
+	d, log := &s.denials, u.cfg.Log.WithField("server", s.name)
 	switch {
 	case len(m.Answer) > 0:
 		u.internetSeen.Store(true)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
 )
@@ -26,13 +25,11 @@ const (
 
 // upstreams are the servers to ask.
 type upstreams struct {
+	cfg          Config // with its defaults
 	servers      []*server
-	timeout      time.Duration // of one wait for an answer
-	attempts     int           // that may time out
 	tcpSlots     chan struct{}
 	elapsed      func() time.Duration // since some fixed moment
 	stats        *counters
-	log          *logrus.Entry
 	internetSeen atomic.Bool // a server had a record for internetQuestion
 
 	forgetAnswers func()                      // is called when a server is found to deny all names
@@ -47,7 +44,7 @@ func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, 
 	queue := u.order()
 	var last error
 	var silent []*server // after a query with EDNS over UDP
-	for timeouts := 0; timeouts < u.attempts && len(queue) > 0; {
+	for timeouts := 0; timeouts < u.cfg.attempts && len(queue) > 0; {
 		s := queue[0]
 		queue = queue[1:]
 		edns := s.takesEDNS() && !slices.Contains(silent, s)
@@ -111,7 +108,7 @@ func (u *upstreams) ask(ctx context.Context, s *server, q checks.Question, edns 
 		return nil, err
 	}
 	u.stats.queries.Add(1)
-	m, err := s.udp(ctx, query, u.timeout)
+	m, err := s.udp(ctx, query, u.cfg.Timeout)
 	if errors.Is(err, errTruncated) {
 		return u.tcp(ctx, s, query)
 	}

@@ -72,7 +72,7 @@ func New(cfg Config) (*Resolver, error) {
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.upstreams = &upstreams{
-		timeout: cfg.Timeout, attempts: cfg.attempts, tcpSlots: make(chan struct{}, maxTCP), elapsed: elapsed, stats: &r.stats, log: cfg.Log,
+		cfg: cfg, tcpSlots: make(chan struct{}, maxTCP), elapsed: elapsed, stats: &r.stats,
 		forgetAnswers: r.forgetAll, background: func(f func(context.Context)) { r.running.Go(func() { f(r.ctx) }) },
 	}
 	for _, addr := range addrs {

@@ -12,7 +12,7 @@ import (
 
 // tcp asks over a new TCP connection (RFC 7766). Truncated answers are too rare to keep one open.
 func (u *upstreams) tcp(ctx context.Context, s *server, q *query) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, u.timeout)
+	ctx, cancel := context.WithTimeout(ctx, u.cfg.Timeout)
 	defer cancel()
 	select {
 	case u.tcpSlots <- struct{}{}:

@@ -34,7 +34,7 @@ func TestStateOfSession(t *testing.T) {
 	t.Parallel()
 	site := busySite(t)
 	p := site.get(sessionPath)
-	p.Has(t, "List no entry for the client", "Block none · block the client", "Greylist nothing is known of the client")
+	p.Has(t, "List no entry for the client", "Block none · block the client", "Greylist no record of the client")
 	for _, want := range []string{`<option value="192.0.2.9">Client`, `<option value="192.0.2.0/24">Network`, `<option value="@example.com">Domain`} {
 		if !strings.Contains(p.Body.String(), want) {
 			t.Errorf("the form does not offer %s", want)

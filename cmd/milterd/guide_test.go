@@ -5,9 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+
+	"milterd/checks"
 )
 
 // TestCheckOfTheGuide adds the check of the guide "check" to milterd in an overlay: a folder, and a word in the registry. It runs
@@ -58,6 +61,17 @@ func TestCheckOfTheGuide(t *testing.T) {
 		t.Fatal(out)
 	}
 	testProgramOfTheGuide(t, dir+"/milterd", dir+"/sender-nameserver.session")
+}
+
+// TestReasonFieldsOfTheGuide tests that the guide "check" has all fields of a reason.
+func TestReasonFieldsOfTheGuide(t *testing.T) {
+	t.Parallel()
+	guide := readFile(t, "doc/check.md")
+	for f := range reflect.TypeFor[checks.Reason]().Fields() {
+		if !strings.Contains(guide, "`"+f.Name+"`") && f.Name != "ID" {
+			t.Errorf("no word about %s", f.Name)
+		}
+	}
 }
 
 // testProgramOfTheGuide tests the output of milterd with the check.

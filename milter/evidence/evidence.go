@@ -137,7 +137,7 @@ func (c *Collector) Accepted(r *checks.Request) {
 	if r.Trusted() {
 		return
 	}
-	u := transactionOf(r).accepted(newTally(r.Time))
+	u := transactionOf(r).accepted(r.Marks(), newTally(r.Time))
 	if !u.clean && len(u.reasons) == 0 {
 		return
 	}

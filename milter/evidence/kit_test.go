@@ -132,6 +132,33 @@ func (s *site) decide(req *checks.Request, d checks.Decision, reasons ...did) {
 	}
 }
 
+// judging is a check whose reason judged applies to each recipient.
+type judging struct{}
+
+func (judging) Check(context.Context, *checks.Request) ([]checks.Verdict, error) {
+	return []checks.Verdict{{Reason: judged}}, nil
+}
+
+// quarantine has one message to recipients on a day after the start. It is quarantined for judged.
+func (s *site) quarantine(day int, client, from string, rcpts ...string) {
+	s.t.Helper()
+	info := checks.Info{Name: "helo", Stages: []checks.Stage{checks.RcptTo}, Reasons: []*checks.Reason{judged}}
+	p, err := checks.New([]checks.Instance{{Check: judging{}, Info: info}}, checks.Options{
+		Actions: map[string]checks.Action{judged.ID: checks.Quarantine}, ReplyAt: checks.RcptTo, Budget: time.Minute,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	session := session(day, client, from)
+	run := p.NewRun(session)
+	for _, rcpt := range rcpts {
+		session.Envelope.Rcpts = append(session.Envelope.Rcpts, checks.Recipient{Address: checks.ParseAddress(rcpt)})
+		s.Decided(run.Request(), run.Judge(s.t.Context(), checks.RcptTo))
+	}
+	s.Decided(run.Request(), run.Judge(s.t.Context(), checks.EndOfMessage))
+	s.Accepted(run.Request())
+}
+
 // spam has occasions of judged from several clients over some days. Their domains pass SPF, and each is used for some
 // days.
 func (s *site) spam(occasions, clients, days int) {

@@ -122,8 +122,8 @@ func TestWronged(t *testing.T) {
 		}, held: 2, wronged: []string{"good.example answered"}},
 		"quarantined": {seen: func(s *site) {
 			s.write("a@good.example")
-			s.mail(1, "own.good.example", "a@good.example", quarantining)
-			s.mail(1, "own.spam.example", "a@spam.example", quarantining)
+			s.quarantine(1, "own.good.example", "a@good.example", "bob@example.org", "carl@example.org")
+			s.quarantine(1, "own.spam.example", "a@spam.example", "bob@example.org")
 			s.mail(2, "own.good.example", "a@good.example", tagging)
 			s.mail(3, "own.good.example", "a@good.example", quarantining, did{fault, checks.Reject})
 		}, quarantined: 2, wronged: []string{"good.example answered"}},

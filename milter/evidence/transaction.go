@@ -8,10 +8,9 @@ import (
 
 // transaction is what is known of the running mail transaction of a session.
 type transaction struct {
-	counted     reasonCounts    // what updates have counted: a reason counts once, whatever the number of recipients
-	quarantines map[string]bool // ids of the reasons whose action is Quarantine for an accepted recipient
-	unclean     bool            // a check did not run, or a reason is a fault, see isFault
-	against     bool            // a reason spoke against the sender
+	counted reasonCounts // what updates have counted: a reason counts once, whatever the number of recipients
+	unclean bool         // a check did not run, or a reason is a fault, see isFault
+	against bool         // a reason spoke against the sender
 }
 
 type transactionKey struct{}
@@ -19,7 +18,7 @@ type transactionKey struct{}
 // transactionOf returns the transaction of a request, which begins empty.
 func transactionOf(r *checks.Request) *transaction {
 	t, _ := checks.Remember(r, checks.MailFrom, transactionKey{}, func() (*transaction, error) {
-		return &transaction{counted: reasonCounts{}, quarantines: map[string]bool{}}, nil
+		return &transaction{counted: reasonCounts{}}, nil
 	})
 	return t
 }
@@ -65,9 +64,6 @@ func (t *transaction) decided(d checks.Decision, once tally) update {
 		}
 		id := o.Reason.ID
 		t.unclean = t.unclean || isFault(o)
-		if d.Reply == nil && o.Action == checks.Quarantine {
-			t.quarantines[id] = true
-		}
 		added := countsOf(o, d, once).without(t.counted[id])
 		if added == (counts{}) {
 			continue
@@ -81,15 +77,15 @@ func (t *transaction) decided(d checks.Decision, once tally) update {
 	return u
 }
 
-// accepted adds that the message is accepted.
-func (t *transaction) accepted(once tally) update {
+// accepted adds that the message is accepted, with its marks.
+func (t *transaction) accepted(marks []checks.Outcome, once tally) update {
 	u := update{reasons: reasonCounts{}, clean: !t.unclean}
 	for id := range t.counted {
 		added := counts{Passed: once}
 		if u.clean {
 			added.Clean = once
 		}
-		if t.quarantines[id] {
+		if slices.ContainsFunc(marks, func(o checks.Outcome) bool { return o.Reason.ID == id && o.Action == checks.Quarantine }) {
 			added.Quarantined = once
 		}
 		u.reasons.add(id, added)

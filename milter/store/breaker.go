@@ -68,7 +68,7 @@ func (b *breaker) start() {
 	select {
 	case <-first:
 	case <-limit.C:
-		b.beginOutage(errors.New("no answer at the start"))
+		b.failed(errors.New("no answer at the start"), true)
 	}
 }
 
@@ -100,32 +100,18 @@ func (b *breaker) succeeded() {
 	b.inARow = 0
 }
 
-// failed records a failed operation.
-func (b *breaker) failed(err error) {
-	b.mu.Lock()
-	b.recordFailure(err)
-	b.inARow++
-	outage := b.inARow > toleratedFailures
-	b.mu.Unlock()
-	if outage {
-		b.beginOutage(err)
-	}
-}
-
-// recordFailure keeps an error for Status. The caller holds mu.
-func (b *breaker) recordFailure(err error) {
-	b.last, b.status.ErrorAt = err, b.now()
-	b.status.Errors++
-}
-
-func (b *breaker) beginOutage(err error) {
+// failed records a failed operation or probe. A probe begins an outage, as do several operations in a row.
+func (b *breaker) failed(err error, probe bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.down != nil || b.closed {
+	now := b.now()
+	b.last, b.status.ErrorAt = err, now
+	b.status.Errors++
+	b.inARow++
+	if b.down != nil || b.closed || !probe && b.inARow <= toleratedFailures {
 		return
 	}
-	now := b.now()
-	b.last, b.status.ErrorAt, b.status.Since = err, now, now
+	b.status.Since = now
 	b.down = fmt.Errorf("%w since %s: %w", checks.ErrStoreDown, now.Format(time.DateTime), err)
 	b.log.WithError(err).Error("store is down")
 }
@@ -149,10 +135,7 @@ func (b *breaker) probe(ctx context.Context) {
 		return
 	}
 	if err != nil {
-		b.mu.Lock()
-		b.recordFailure(err)
-		b.mu.Unlock()
-		b.beginOutage(err)
+		b.failed(err, true)
 		return
 	}
 	b.endOutage()

@@ -200,7 +200,7 @@ func (s *Store) do(ctx context.Context, operation, key string, value []byte, f f
 		s.breaker.succeeded()
 		return nil
 	case ctx.Err() == nil && !errors.Is(err, errNotCounter): // the caller's context or argument is no fault of the store
-		s.breaker.failed(err)
+		s.breaker.failed(err, false)
 	}
 	return fmt.Errorf("store: %s: %w", operation, err)
 }

@@ -51,9 +51,9 @@ func (e *entry) answeredDays() int {
 	return forgedDays
 }
 
-// good returns why the sender of an entry is good, without regard to the reason, or "" if it is not known to be. clean are
+// whyGood returns why the sender of an entry is good, without regard to the reason, or "" if it is not known to be. clean are
 // the clean messages that count for the sender.
-func (d *reportData) good(e *entry, reason string) (why string, clean tally) {
+func (d *reportData) whyGood(e *entry, reason string) (why string, clean tally) {
 	client := cmp.Or(d.clients[e.Client], &entry{})
 	own := client
 	if e.Verified {

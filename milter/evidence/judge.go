@@ -19,15 +19,15 @@ func (d *reportData) watched(s Setting) Watched {
 		First: unixTime(sum.Applied.First), Last: unixTime(sum.Applied.Last),
 		Occasions: sum.Applied.N, Days: sum.Applied.days(), Passed: sum.Passed.N, RefusedOtherwise: sum.RefusedOtherwise,
 	}
-	senders := newSenderList()
+	affected := newSenderList()
 	accepted, spf, written := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, e := range d.entries {
 		c, ok := e.Reasons[w.Reason]
 		if !ok {
 			continue
 		}
-		why, clean := d.good(e, w.Reason)
-		senders.add(e, c.Applied, why, clean)
+		why, clean := d.whyGood(e, w.Reason)
+		affected.add(e, c.Applied, why, clean)
 		if why != "" {
 			w.Good += c.Applied.N
 		}
@@ -42,8 +42,8 @@ func (d *reportData) watched(s Setting) Watched {
 			written[client] = true
 		}
 	}
-	w.Clients, w.Accepted, w.SPF, w.Answered = len(senders.clients), len(accepted), len(spf), len(written)
-	w.Senders, w.GoodSenders, w.Affected = len(senders.senders), senders.good(), senders.sorted()
+	w.Clients, w.Accepted, w.SPF, w.Answered = len(affected.clients), len(accepted), len(spf), len(written)
+	w.Senders, w.GoodSenders, w.Affected = len(affected.senders), affected.goodCount(), affected.sorted()
 	w.Verdict = w.verdict(s.Reason)
 	w.Why = w.why()
 	return w
@@ -115,7 +115,7 @@ func (d *reportData) enforced(s Setting) Enforced {
 			continue
 		}
 		clients[e.clientName()] = true
-		why, clean := d.good(e, r.Reason)
+		why, clean := d.whyGood(e, r.Reason)
 		if t := c.Refused.plus(c.Quarantined); t.N > 0 && (why == answered || why == delivers && clean.Last > t.First) {
 			wronged.add(e, t, why, clean)
 		}

@@ -17,7 +17,7 @@ func newSenderList() *senderList {
 	return &senderList{senders: map[entryKey]*Sender{}, most: map[entryKey]int{}, clients: map[string]bool{}}
 }
 
-// add adds the sender of an entry with its occasions t. why and clean are the results of reportData.good.
+// add adds the sender of an entry with its occasions t. why and clean are the results of reportData.whyGood.
 func (l *senderList) add(e *entry, t tally, why string, clean tally) {
 	l.clients[e.clientName()] = true
 	key := e.key()
@@ -44,8 +44,8 @@ func (l *senderList) add(e *entry, t tally, why string, clean tally) {
 	s.Clean = max(s.Clean, clean.N)
 }
 
-// good returns the number of good senders.
-func (l *senderList) good() (n int) {
+// goodCount returns the number of good senders.
+func (l *senderList) goodCount() (n int) {
 	for _, s := range l.senders {
 		if s.Good != "" {
 			n++

@@ -120,6 +120,18 @@ func (a evidenceArgs) settings(cfg *config.Config) ([]evidence.Setting, error) {
 
 func showWatch(w io.Writer, r watchReport) {
 	showPeriod(w, r.Since, r.Until, r.Lost)
+	if len(r.Reasons) > 0 {
+		showWatched(w, r.WatchReport)
+	} else {
+		fmt.Fprintln(w, "no such reason is watched; milterd report action shows those that are enforced")
+	}
+	for _, p := range r.Profiles {
+		fmt.Fprintln(w, p)
+	}
+}
+
+// showWatched shows the watched reasons, of which there is one at least.
+func showWatched(w io.Writer, r evidence.WatchReport) {
 	fmt.Fprintln(w, "REASON\tACTION\tSEEN\tDAYS\tCLIENTS\tALSO CLEAN\tSPF\tANSWERED\tVERDICT")
 	unseen := 0
 	for _, x := range r.Reasons {
@@ -153,9 +165,6 @@ func showWatch(w io.Writer, r watchReport) {
 	t := r.Threshold
 	fmt.Fprintf(w, "Safe: %d occasions or more, of %d clients, over %d days, and no more than one in %d of a good sender.\n",
 		t.Occasions, t.Clients, t.Days, t.OneIn)
-	for _, p := range r.Profiles {
-		fmt.Fprintln(w, p)
-	}
 }
 
 func showAction(w io.Writer, r evidence.ActionReport) {

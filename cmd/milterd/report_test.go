@@ -37,3 +37,13 @@ func TestProposedNames(t *testing.T) {
 		}
 	}
 }
+
+// TestWatchOfEnforced tests what report watch says of a reason that is not watched.
+func TestWatchOfEnforced(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	showWatch(&out, watchReport{})
+	if got := out.String(); !strings.Contains(got, "milterd report action shows those that are enforced") || strings.Contains(got, "VERDICT") {
+		t.Errorf("got %s", got)
+	}
+}

@@ -122,6 +122,7 @@ func TestExitStatus(t *testing.T) {
 		{args: []string{"check-config", good, bad}, status: exitUsage, stderr: "want at most one argument"},
 		{args: []string{"check-config", "-c", good, bad}, status: exitUsage, stderr: "want one file"},
 		{args: []string{"serve", "-c", good, "--listen", "8891"}, status: exitUsage, stderr: `"8891" is not a socket; did you mean "inet:8891@127.0.0.1"?`},
+		{args: []string{"greylist", "list", "--max", "-1"}, status: exitUsage, stderr: "--max: want 0 or more"},
 		{args: []string{"block", "add", "192.0.2.9", "--for", "soon"}, status: exitUsage, stderr: `"soon" is not a`},
 	} {
 		if code, out, errs := runLine(t, c.args...); code != c.status || !strings.Contains(errs, c.stderr) {

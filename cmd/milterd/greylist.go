@@ -60,6 +60,9 @@ func newGreylistList(r *remote) *cobra.Command {
 			if len(args) > 0 {
 				list.What = args[0]
 			}
+			if list.Max < 0 {
+				return errNegativeMax
+			}
 			return call(cmd, r, "greylist/list", list, showTriplets)
 		},
 	}
@@ -96,6 +99,9 @@ func boundedList(all iter.Seq2[greylist.Triplet, error], most int) ([]greylist.T
 }
 
 func (d *daemon) showGreylist(ctx context.Context, a greylistArgs) (greylist.Selection, error) {
+	if strings.TrimSpace(a.What) == "" {
+		return greylist.Selection{}, checks.BadArgument("nothing is selected; want an address, network, domain or mailbox")
+	}
 	s, err := greylist.Show(ctx, d.store, time.Now(), a.What)
 	if err == nil && len(s.Triplets)+len(s.Clients) == 0 {
 		err = fmt.Errorf("greylisting knows nothing of %s", a.What)
@@ -109,9 +115,6 @@ func (d *daemon) allowClient(ctx context.Context, a greylistArgs) (greylist.Clie
 
 // forgetGreylist returns an error if there is nothing to forget.
 func (d *daemon) forgetGreylist(ctx context.Context, a removeArgs) (removal, error) {
-	if strings.TrimSpace(a.What) == "" {
-		return removal{}, checks.BadArgument("nothing is selected; want an address, network, domain or mailbox")
-	}
 	s, err := d.showGreylist(ctx, greylistArgs{What: a.What})
 	if err != nil {
 		return removal{}, err

@@ -53,3 +53,21 @@ func TestListIsBounded(t *testing.T) {
 		})
 	}
 }
+
+// TestNothingSelected tests that an empty argument selects no triplets, instead of all.
+func TestNothingSelected(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	if _, err := d.allowClient(t.Context(), greylistArgs{What: "192.0.2.9"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"", " "} {
+		s, shown := d.showGreylist(t.Context(), greylistArgs{What: what})
+		r, forgotten := d.forgetGreylist(t.Context(), removeArgs{What: what, Many: true})
+		for _, err := range []error{shown, forgotten} {
+			if err == nil || !strings.Contains(err.Error(), "nothing is selected") {
+				t.Errorf("%q: %+v, %+v, %v", what, s, r, err)
+			}
+		}
+	}
+}

@@ -118,6 +118,8 @@ func eachPart(cmd *cobra.Command, r *remote, args logArgs, f func([]records.Reco
 // logArgs are the arguments of the function log. With an ID, the other fields are not used.
 type logArgs records.Query
 
+var errNegativeMax = checks.BadArgument("--max: want 0 or more")
+
 // parse sets the fields of --ref and --since. It returns an error for a flag that cannot be used.
 func (a *logArgs) parse(ref, since string) (err error) {
 	if since != "" {
@@ -129,7 +131,7 @@ func (a *logArgs) parse(ref, since string) (err error) {
 		return checks.BadArgument("--ref: want the link in a reply, or the part of it after r=")
 	}
 	if a.Max < 0 {
-		return checks.BadArgument("--max: want 0 or more")
+		return errNegativeMax
 	}
 	return nil
 }

@@ -76,6 +76,10 @@ sender, DNS lists, SPF, DKIM, DMARC and header fields before a message is accept
 	if help, _, err := root.Find([]string{"help"}); err == nil {
 		help.Args = helpArguments
 	}
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Args, completion.RunE = unknownCommand, wantSubcommand // without RunE, it prints its help and succeeds
+	}
 	return root
 }
 
@@ -95,10 +99,12 @@ func newGroup(name, short string) *cobra.Command {
 		Use:   name,
 		Short: short,
 		Args:  unknownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return checks.BadArgument("%s: want one of the commands %s", name, strings.Join(commandNames(cmd), ", "))
-		},
+		RunE:  wantSubcommand,
 	}
+}
+
+func wantSubcommand(cmd *cobra.Command, _ []string) error {
+	return checks.BadArgument("%s: want one of the commands %s", cmd.Name(), strings.Join(commandNames(cmd), ", "))
 }
 
 // commandNames returns the names of the sub-commands that the help of a command lists.

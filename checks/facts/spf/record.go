@@ -236,7 +236,7 @@ func checkDomainSpec(s string) error {
 		return errors.New("the domain is missing")
 	}
 	if _, err := netip.ParseAddr(s); err == nil {
-		return errors.New("an address instead of a domain; use ip4: or ip6:")
+		return errors.New("an address instead of a domain; use ip4 or ip6")
 	}
 	tail, err := checkMacros(s, nameLetters)
 	if err != nil || tail == 0 {

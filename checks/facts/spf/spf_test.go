@@ -65,7 +65,7 @@ func TestCheckHost(t *testing.T) {
 				Problem: `more than 10 terms that ask the DNS, "a:a10.example.net" is one too many`}},
 		{"an address after a:", mail, `example.net TXT "v=spf1 a:192.0.2.9 -all"`,
 			spf.Evaluation{Result: spf.PermError, By: "example.net",
-				Problem: `in the record of example.net: "a:192.0.2.9": an address instead of a domain; use ip4: or ip6:`}},
+				Problem: `in the record of example.net: "a:192.0.2.9": an address instead of a domain; use ip4 or ip6`}},
 		{"two records", mail, "example.net TXT \"v=spf1 +all\"\nexample.net TXT \"v=spf1 -all\"",
 			spf.Evaluation{Result: spf.PermError, Problem: "example.net has more than one SPF record"}},
 		{"no record", mail, `example.net TXT "something else"`, spf.Evaluation{Result: spf.None}},

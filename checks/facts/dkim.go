@@ -10,7 +10,6 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/facts/dkim"
-	"milterd/checks/facts/dmarc"
 	"milterd/headers"
 )
 
@@ -123,30 +122,3 @@ func (withoutBody) Lookup(context.Context, checks.Question) (checks.Answer, erro
 
 // LineEnds returns a note on the line ends of the body, see dkim.Verifier, or "".
 func LineEnds(env checks.Env, r *checks.Request) string { return verificationOf(env, r).LineEnds() }
-
-// SignedBy reports whether a signature passes whose domain aligns with a domain (lower-case A-labels): they have the same
-// organisational domain. It is for the stage EndOfMessage.
-func SignedBy(ctx context.Context, env checks.Env, r *checks.Request, domain string) (bool, error) {
-	signers := signersOf(ctx, env, r)
-	if len(signers) == 0 {
-		return false, nil
-	}
-	treeOf(env, r).Load(ctx, MessageAuthors(r).Domains) // before those of domains that the sender chose
-	ctx, cancel := checks.WithShare(ctx, 0.5)           // slow name servers of these leave time for DMARC
-	defer cancel()
-	var missed error
-	for _, id := range signers {
-		if id.State == dmarc.Failed {
-			continue
-		}
-		aligned, err := Aligned(ctx, env, r, domain, id.Domain)
-		switch {
-		case aligned && id.State == dmarc.Passed:
-			return true, nil
-		case aligned:
-			err = id.Err
-		}
-		missed = cmp.Or(missed, err)
-	}
-	return false, missed
-}

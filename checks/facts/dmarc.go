@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -70,6 +71,33 @@ func signersOf(ctx context.Context, env checks.Env, r *checks.Request) []dmarc.I
 
 // errClock is the error of a signature that has expired, or is from the future, by a clock that is in doubt.
 var errClock = errors.New("the clock of this host is in doubt, and with it the time of a DKIM signature")
+
+// SignedBy reports whether a signature passes whose domain aligns with a domain (lower-case A-labels): they have the same
+// organisational domain. It is for the stage EndOfMessage.
+func SignedBy(ctx context.Context, env checks.Env, r *checks.Request, domain string) (bool, error) {
+	signers := signersOf(ctx, env, r)
+	if len(signers) == 0 {
+		return false, nil
+	}
+	treeOf(env, r).Load(ctx, MessageAuthors(r).Domains) // before those of domains that the sender chose
+	ctx, cancel := checks.WithShare(ctx, 0.5)           // slow name servers of these leave time for DMARC
+	defer cancel()
+	var missed error
+	for _, id := range signers {
+		if id.State == dmarc.Failed {
+			continue
+		}
+		aligned, err := Aligned(ctx, env, r, domain, id.Domain)
+		switch {
+		case aligned && id.State == dmarc.Passed:
+			return true, nil
+		case aligned:
+			err = id.Err
+		}
+		missed = cmp.Or(missed, err)
+	}
+	return false, missed
+}
 
 // PrefetchDMARC returns the questions of DMARC at the stage of the Request. At MailFrom they are about the domain of the
 // reverse-path, which is that of most authors: the answer comes before the header section does.

@@ -60,7 +60,8 @@ func (c *cutOff) Lookup(ctx context.Context, q checks.Question) (checks.Answer, 
 	return checks.Answer{}, ctx.Err()
 }
 
-// TestAlignmentInterrupted tests that an alignment whose evaluation was interrupted is evaluated again, and not reported as a failure.
+// TestAlignmentInterrupted tests that an alignment whose evaluation was interrupted is evaluated again, and is neither reported as a
+// failure nor logged as one of the store.
 func TestAlignmentInterrupted(t *testing.T) {
 	t.Parallel()
 	s := newReporting(t, 0)
@@ -72,9 +73,14 @@ func TestAlignmentInterrupted(t *testing.T) {
 	s.receive(t, 0, message{client: "192.0.2.1", from: "a@bank.example", header: "From: a@mail.bank.example\n", sign: "bank.example"}, "")
 	ctx, cancel := context.WithCancel(t.Context())
 	resolver.cancel = cancel
+	var log strings.Builder
+	s.env.Log.Logger.SetOutput(&log)
 	s.hosts[0].(checks.Maintainer).Maintain(ctx, s.now)
 	if ctx.Err() == nil {
 		t.Fatal("the alignment asks the DNS nothing")
+	}
+	if log.Len() > 0 {
+		t.Errorf("log: %s", log.String())
 	}
 	resolver.cancel = nil
 	s.maintain(t, 0, 0)

@@ -43,7 +43,7 @@ func (p *Reporter) deliver(ctx context.Context, now time.Time) {
 	}
 	list, err := p.Deliveries(ctx, day)
 	if err != nil {
-		checks.WarnOfStore(p.env.Log.WithField("check", checkName), err, "could not read which DMARC reports are due")
+		p.warn(ctx, err, "could not read which DMARC reports are due")
 		return
 	}
 	tried := 0

@@ -118,12 +118,17 @@ func (p *Reporter) Maintain(ctx context.Context, now time.Time) {
 		}
 	}
 	if err != nil {
-		if ctx.Err() == nil { // else the time ran out, and the next call goes on
-			checks.WarnOfStore(p.env.Log.WithField("check", checkName), err, "could not store the counts for DMARC reports")
-		}
+		p.warn(ctx, err, "could not store the counts for DMARC reports")
 		return
 	}
 	p.deliver(ctx, now)
+}
+
+// warn logs an error of the store. If the time of Maintain ran out, it does not: the next call goes on.
+func (p *Reporter) warn(ctx context.Context, err error, message string) {
+	if ctx.Err() == nil {
+		checks.WarnOfStore(p.env.Log.WithField("check", checkName), err, message)
+	}
 }
 
 // Keys of the store. A report is sent on the day after its own. On the third day, "milterd report dmarc" still shows what became of it.

@@ -27,6 +27,14 @@ func ParseNetwork(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
+// FormatNetwork returns a network as ParseNetwork parses it. A network of one address is that address.
+func FormatNetwork(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}
+
 // sharedSpace is the address space that carriers share among customers, RFC 6598.
 var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 

@@ -31,10 +31,8 @@ func (e entry) String() string {
 		return headers.Path{Local: e.key[:at]}.String() + e.key[at:]
 	case !e.prefix.IsValid():
 		return e.key
-	case e.prefix.IsSingleIP():
-		return e.prefix.Addr().String()
 	default:
-		return e.prefix.String()
+		return checks.FormatNetwork(e.prefix)
 	}
 }
 

@@ -159,12 +159,8 @@ func (sp span) until() time.Time { return time.Unix(sp.Until, 0).UTC() }
 
 // verdict returns the verdict of a span. The end is rounded up to the minute, so that a retry then is accepted.
 func (b *block) verdict(reason *checks.Reason, sp *span) checks.Verdict {
-	network := b.of.client.String()
-	if b.of.client.IsSingleIP() {
-		network = b.of.client.Addr().String()
-	}
 	return checks.Verdict{Reason: reason, Detail: map[string]string{
-		"network": network,
+		"network": checks.FormatNetwork(b.of.client),
 		"until":   sp.until().Add(time.Minute - time.Second).Truncate(time.Minute).Format(checks.TimeLayout),
 		"why":     b.why(),
 	}}

@@ -45,14 +45,10 @@ func (i Identity) Narrow() string {
 
 // NetworkName returns the network, or the address if it has only one, or "unknown" for a client without address.
 func (i Identity) NetworkName() string {
-	switch {
-	case !i.Network.IsValid():
+	if !i.Network.IsValid() {
 		return "unknown"
-	case i.Network.IsSingleIP():
-		return i.Network.Addr().String()
-	default:
-		return i.Network.String()
 	}
+	return checks.FormatNetwork(i.Network)
 }
 
 type identityKey struct{}

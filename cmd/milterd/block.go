@@ -126,6 +126,6 @@ func showBlocks(w io.Writer, list []counters.Blocked) {
 		if b.Level == 0 {
 			times = "by hand"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", shownPrefix(b.Client), formatTime(b.Since), formatTime(b.Until), times, yesOrNo(b.InForce), b.Why)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", checks.FormatNetwork(b.Client), formatTime(b.Since), formatTime(b.Until), times, yesOrNo(b.InForce), b.Why)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"milterd/checks"
 	"milterd/checks/access"
 	"milterd/checks/counters"
 	"milterd/checks/greylist"
@@ -195,7 +196,7 @@ func (o operator) Block(ctx context.Context, client, length, why string) (dashbo
 	if err != nil {
 		return dashboard.Change{}, err
 	}
-	shown := shownPrefix(b.Client)
+	shown := checks.FormatNetwork(b.Client)
 	o.logChange("block add", shown, logrus.Fields{"until": b.Until.Format(time.RFC3339), "why": b.Why})
 	return dashboard.Change{Text: fmt.Sprintf("%s is blocked%s.", shown, untilOf(b.Until)), Undo: o.undo("block add", func(ctx context.Context) (string, error) {
 		if i := slices.IndexFunc(before, func(old counters.Blocked) bool { return old.Client == b.Client && old.Sender == "" }); i >= 0 {
@@ -211,5 +212,5 @@ func (o operator) logChange(command, client string, more logrus.Fields) {
 }
 
 func blockOf(b counters.Blocked) dashboard.Block {
-	return dashboard.Block{Client: shownPrefix(b.Client), Sender: b.Sender, Since: b.Since, Until: b.Until, Level: b.Level, Why: b.Why, InForce: b.InForce}
+	return dashboard.Block{Client: checks.FormatNetwork(b.Client), Sender: b.Sender, Since: b.Since, Until: b.Until, Level: b.Level, Why: b.Why, InForce: b.InForce}
 }

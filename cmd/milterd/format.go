@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/netip"
 	"strings"
 	"time"
 
@@ -42,14 +41,6 @@ func untilOf(t time.Time) string {
 		return ""
 	}
 	return " until " + formatTime(t)
-}
-
-// shownPrefix returns an address, or a network in CIDR notation.
-func shownPrefix(p netip.Prefix) string {
-	if p.IsSingleIP() {
-		return p.Addr().String()
-	}
-	return p.String()
 }
 
 // plural returns the plural of a word, such as entries, or its singular for 1.

@@ -198,7 +198,7 @@ func showDaily(w io.Writer, r dailyReport) {
 		users = append(users, fmt.Sprintf("%s: %s", u.Name, u.Why))
 	}
 	for _, b := range r.Blocked {
-		blocked = append(blocked, fmt.Sprintf("%s until %s for %s", shownPrefix(b.Client), formatTime(b.Until), b.Why))
+		blocked = append(blocked, fmt.Sprintf("%s until %s for %s", checks.FormatNetwork(b.Client), formatTime(b.Until), b.Why))
 	}
 	for _, e := range r.Ended {
 		blocked = append(blocked, e+", over by now")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"milterd/checks"
 	"milterd/checks/greylist"
 	"milterd/milter/records"
 )
@@ -20,7 +21,7 @@ func showWhy(w io.Writer, k knowledge) {
 	showLists(w, k, who)
 	blocks := k.blocks()
 	for _, b := range blocks {
-		fmt.Fprintf(w, "block\t%s%s for %s\tmilterd block remove %s\n", shownPrefix(b.Client), untilOf(b.Until), printableLine(b.Why), shownPrefix(b.Client))
+		fmt.Fprintf(w, "block\t%s%s for %s\tmilterd block remove %s\n", checks.FormatNetwork(b.Client), untilOf(b.Until), printableLine(b.Why), checks.FormatNetwork(b.Client))
 	}
 	if len(blocks) == 0 && k.Client != "" {
 		fmt.Fprintf(w, "block\tnone\tmilterd block add %s\n", k.Client)

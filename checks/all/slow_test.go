@@ -56,10 +56,18 @@ func (s *slowly) Lookup(ctx context.Context, q checks.Question) (checks.Answer, 
 // TestSlowAnswers tests that a forger does not hide a policy by slow answers for other domains.
 func TestSlowAnswers(t *testing.T) {
 	t.Parallel()
-	const np = "_dmarc.evil.example TXT \"v=DMARC1; p=none; np=quarantine\"\n"
+	const (
+		np       = "_dmarc.evil.example TXT \"v=DMARC1; p=none; np=quarantine\"\n"
+		slowHelo = "helo.evil.example A 11.0.10.9\nhelo.evil.example TXT \"v=spf1 include:a.evil.example -all\"\na.evil.example TXT \"v=spf1 -all\"\n"
+		quiet    = "quiet.example MX 10 mail.bank.example\nquiet.example TXT \"v=spf1 -all\"\n"
+	)
 	for _, s := range []situation{
 		{name: "the name in HELO", host: "evil", helo: "helo.evil.example", from: "a@bank.example", author: "a@bank.example",
-			zone: "helo.evil.example TXT \"v=spf1 include:a.evil.example -all\"\na.evil.example TXT \"v=spf1 -all\"\n", safe: "550 dmarc-reject"},
+			zone: slowHelo, safe: "550 dmarc-reject"},
+		{name: "the name in HELO, and a domain that sends no mail", host: "evil", helo: "helo.evil.example", from: "a@quiet.example", author: "a@free.example",
+			zone: slowHelo + quiet, safe: "550 spf-no-mail"},
+		{name: "the name of the client, and a domain that sends no mail", host: "11.0.99.9", from: "a@quiet.example", author: "a@free.example",
+			zone: "9.99.0.11.in-addr.arpa PTR never.evil.example\n" + quiet, safe: "550 spf-no-mail"},
 		{name: "the key of a signature", host: "evil", from: "<>", author: "a@bank.example", sign: []string{"evil.example"}, safe: "550 dmarc-reject"},
 		{name: "the key of a signature, with SPF fail", host: "elsewhere", from: "x@evil.example", author: "a@bank.example", sign: []string{"sub.evil.example"},
 			zone: "s._domainkey.sub.evil.example CNAME s._domainkey.bank.example\n", safe: "550 dmarc-reject"},

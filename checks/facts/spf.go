@@ -48,11 +48,13 @@ func HeloSPF(ctx context.Context, env checks.Env, r *checks.Request) (spf.Evalua
 type spfKey struct{}
 
 func rememberSPF(ctx context.Context, env checks.Env, r *checks.Request, id spf.Identity) (spf.Evaluation, error) {
-	scope := checks.MailFrom
+	scope, share := checks.MailFrom, clientShare
 	if id == spf.Helo {
-		scope = checks.Helo
+		scope, share = checks.Helo, 0.5 // MAIL FROM comes after it
 	}
 	e, err := checks.Remember(r, scope, spfKey{}, func() (spf.Evaluation, error) {
+		ctx, cancel := checks.WithShare(ctx, share)
+		defer cancel()
 		e, err := spf.CheckHost(ctx, env.DNS, spfSubject(r, id, env.Site.Hostname))
 		return e, cmp.Or(err, e.WidthErr) // what the DNS did not answer is asked again for the next message
 	})

@@ -10,6 +10,7 @@ package spf
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"milterd/checks"
@@ -111,7 +112,10 @@ func (c *check) checkMailFrom(ctx context.Context, r *checks.Request) ([]checks.
 	case spf.TempError:
 		verdicts := verdict(tempError, ev)
 		verdicts[0].Detail["cause"] = err.Error() // for the log only: it may name DNS servers of the site
-		return verdicts, ctx.Err()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			err = nil
+		}
+		return verdicts, err
 	}
 	return nil, nil
 }

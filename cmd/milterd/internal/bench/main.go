@@ -110,7 +110,7 @@ func run() error {
 	b := &bench{length: *length, rounds: *rounds}
 	b.newHost.Store(100_000) // over the numbers of the hosts in scenarios with a fixed number of them
 	if *scale == "" {
-		return b.run(programs, chosen, *idle)
+		return b.runScenarios(programs, chosen, *idle)
 	}
 	sizes, err := parseSizes(*scale)
 	if err != nil {
@@ -152,8 +152,8 @@ func checkFlags(programs, only []string, rounds, idle int) error {
 	return nil
 }
 
-// run runs the chosen scenarios and prints their figures.
-func (b *bench) run(programs, chosen []string, idle int) error {
+// runScenarios runs the chosen scenarios and prints their figures.
+func (b *bench) runScenarios(programs, chosen []string, idle int) error {
 	var err error
 	if b.dns, err = startNameServer(); err != nil {
 		return err

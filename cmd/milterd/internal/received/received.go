@@ -73,8 +73,9 @@ type Facts struct {
 // Read reconstructs the session of a message from its header section.
 //
 // It reads the Received fields from the top. It skips those above the first one by a host of the site, which for example
-// a mail store elsewhere added. The border host is then the first host whose client is not of the site. If a client is in
-// one of Site.Trusted, its own Received field is the next one, and its host is of the site whatever its name.
+// a mail store elsewhere added. The border host is then the first host that received the message by SMTP from a client that is
+// not of the site. If a client is in one of Site.Trusted, its own Received field is the next one, and its host is of the site
+// whatever its name.
 //
 // If no host of the site received the message, only its time and its reverse-path are known, see elsewhere.
 //

@@ -118,8 +118,5 @@ func group(n int) string {
 
 // groupedCountOf is countOf with group.
 func groupedCountOf(n int, noun string) string {
-	if n == 1 {
-		return countOf(n, noun)
-	}
-	return group(n) + " " + noun + "s"
+	return group(n) + strings.TrimPrefix(countOf(n, noun), fmt.Sprint(n))
 }

@@ -41,7 +41,7 @@ func (p *InProcess) Connect(c Client) error {
 	p.abandoned = checks.Envelope{}
 	p.session = checks.Session{
 		ID: "simulate", Client: c.Addr, ClientName: c.Name, Local: !c.Addr.IsValid(),
-		Macros: map[string]string{"{client_addr}": c.Addr.String()}, // without macros nothing is known of TLS
+		Macros: map[string]string{"{client_addr}": c.Addr.String()}, // else check tls takes the session for a replay
 	}
 	p.run = p.Pipeline.NewRun(&p.session)
 	p.judge(checks.Connect)

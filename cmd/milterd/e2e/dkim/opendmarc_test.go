@@ -46,7 +46,6 @@ var differences = []struct {
 }{
 	{"strictdkim.net", false, "strict alignment is equality of domains (4.4.1); OpenDMARC lets a subdomain of the author domain pass"},
 	{"strictspf.net", false, "likewise (4.4.2)"},
-	{"capital.com", false, "the version is case-sensitive (4.7)"},
 	{"nothing.net", false, "a record without p= counts as absent (4.10.1); OpenDMARC has permerror"},
 	{"reports.net", false, "a record with an invalid p= and with rua= counts as p=none (4.10.1); OpenDMARC has permerror"},
 	{"b.np.org", true, "np= applies to subdomains that do not exist (4.7)"},

@@ -36,10 +36,10 @@ func adviceOn(cfg *config.Config, file string) config.Problems {
 	}
 	for _, l := range cfg.Listen {
 		if why := sockets.Unreachable(l); why != "" {
-			warnAt(l.Place, "Postfix cannot connect to %s: %s", l, why)
+			warnAt(cfg.PlaceOf(l), "Postfix cannot connect to %s: %s", l, why)
 		}
 		if why := sockets.WithoutFolder(l); why != "" {
-			warnAt(l.Place, "%s: %s", l, why)
+			warnAt(cfg.PlaceOf(l), "%s: %s", l, why)
 		}
 	}
 	return list

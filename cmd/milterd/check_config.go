@@ -65,7 +65,7 @@ func checkSockets(ctx context.Context, cfg *config.Config) config.Problems {
 	var list config.Problems
 	for _, l := range cfg.Listen {
 		if err := sockets.Check(ctx, l); err != nil {
-			list = append(list, l.Place.Saying("%s: %v", l, err))
+			list = append(list, cfg.PlaceOf(l).Saying("%s: %v", l, err))
 		}
 	}
 	return list

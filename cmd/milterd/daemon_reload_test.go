@@ -20,7 +20,7 @@ import (
 // TestKeysOfRestart tests that each key of the configuration either takes effect with a reload, or keeps its value with a warning.
 func TestKeysOfRestart(t *testing.T) {
 	t.Parallel()
-	atOnce := []string{"Text", "Hostname", "LocalDomains", "Profile", "Policy", "Mirror", "settings", "decoder"}
+	atOnce := []string{"Text", "Hostname", "LocalDomains", "Profile", "Policy", "Mirror", "settings", "decoder", "places"}
 	cfg := &config.Config{}
 	kept := map[any]bool{}
 	for _, value := range atStart(cfg) {
@@ -74,5 +74,17 @@ func TestFailedReload(t *testing.T) {
 	d.reload()
 	if text := d.reloadFailed.Load().String(); !strings.Contains(text, "(and 1 more error, see") {
 		t.Errorf("reload of a file with 2 errors: %s", text)
+	}
+}
+
+// TestMovedKeysAreNoChange tests that a reload of a file in which keys stand at another place asks for no restart.
+func TestMovedKeysAreNoChange(t *testing.T) {
+	t.Parallel()
+	const text = "listen: [unix:/run/milterd/a.sock, inet:8891@127.0.0.1]\nadmin: {listen: '127.0.0.1:8893'}\n"
+	output := log.ToWriter(io.Discard, false, false)
+	defer output.Close(time.Minute)
+	d := &daemon{log: output.Logger(logrus.InfoLevel), cfg: parseConfig(t, text)}
+	if _, changed := d.keepUntilRestart(parseConfig(t, "# moved\nprofile: watch\n"+text)); len(changed) > 0 {
+		t.Errorf("changed keys %q", changed)
 	}
 }

@@ -103,7 +103,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return err
 	}
 	defer stopPages()
-	lns, err := sockets.Open(wanted, d.log)
+	lns, err := sockets.Open(wanted, cfg.PlaceOf, d.log)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,6 @@ func listenersOf(cfg *config.Config, addresses []string) ([]config.Listener, err
 	var list []config.Listener
 	for _, text := range addresses {
 		l, err := config.ParseListener(text)
-		l.Place.Path = "--listen"
 		if err != nil {
 			return nil, checks.BadArgument("--listen: %v", err)
 		}

@@ -34,7 +34,6 @@ type compiler struct {
 func (c *compiler) config() *Config {
 	f := c.file
 	cfg := &Config{
-		Listen:         c.listeners(),
 		Hostname:       c.hostname(),
 		LocalDomains:   c.localDomains(),
 		Profile:        c.profile(f.Profile, "profile"),
@@ -50,6 +49,7 @@ func (c *compiler) config() *Config {
 		settings:       f.Checks,
 		decoder:        c.decoder,
 	}
+	cfg.Listen, cfg.places = c.listeners()
 	c.settingsFiles()
 	general := c.actions(profileActions(cfg.Profile, c.registry), f.Actions, "actions")
 	cfg.Policy = checks.Options{

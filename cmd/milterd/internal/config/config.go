@@ -49,6 +49,7 @@ type Config struct {
 
 	settings []settings // of the checks, in the order of the registry
 	decoder  *decoder   // of the file, for the places of its keys; nil if Parse did not make the Config
+	places   map[Listener]Problem
 }
 
 // Given reports whether the file has a key.
@@ -64,6 +65,9 @@ func (cfg *Config) Place(key string) Problem {
 	}
 	return cfg.decoder.place(key)
 }
+
+// PlaceOf returns a problem of an entry of Listen, without a text. It is the zero value for another socket.
+func (cfg *Config) PlaceOf(l Listener) Problem { return cfg.places[l] }
 
 // Admin configures how commands and the operator's tools reach the daemon, see Config.Given.
 type Admin struct {

@@ -220,7 +220,7 @@ func TestDefault(t *testing.T) {
 			TraceFields: checks.TraceFields{AuthenticationResults: true},
 		},
 	}
-	want.settings, want.decoder = cfg.settings, cfg.decoder // functions cannot be compared; TestBuild checks them
+	want.settings, want.decoder, want.places = cfg.settings, cfg.decoder, cfg.places // functions cannot be compared; TestBuild checks them
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -229,7 +229,7 @@ func TestDefault(t *testing.T) {
 		if string(empty.Text) != text {
 			t.Errorf("text %q, want %q", empty.Text, text)
 		}
-		empty.settings, empty.decoder, empty.Text = want.settings, want.decoder, want.Text
+		empty.settings, empty.decoder, empty.places, empty.Text = want.settings, want.decoder, want.places, want.Text
 		if !reflect.DeepEqual(empty, want) {
 			t.Errorf("%q: got %+v\nwant %+v", text, empty, want)
 		}
@@ -249,25 +249,22 @@ func TestValues(t *testing.T) {
 	t.Parallel()
 	type part func(*Config) any
 	listen := func(c *Config) any { return c.Listen }
-	at := func(line, col int, path string) Problem {
-		return Problem{File: "milterd.yaml", Line: line, Col: col, Path: path}
-	}
 	for name, test := range map[string]struct {
 		text string
 		part part
 		want any
 	}{
-		"a socket alone": {"listen: inet6:25@::1", listen, []Listener{{Network: "tcp6", Address: "[::1]:25", Place: at(1, 9, "listen")}}},
+		"a socket alone": {"listen: inet6:25@::1", listen, []Listener{{Network: "tcp6", Address: "[::1]:25", Given: true}}},
 		"a socket with mode and group": {
 			"listen: {socket: local:/run/m.sock, mode: 0660, group: postfix}", listen,
-			[]Listener{{Network: "unix", Address: "/run/m.sock", Mode: 0o660, Group: "postfix", Place: at(1, 9, "listen")}},
+			[]Listener{{Network: "unix", Address: "/run/m.sock", Mode: 0o660, Group: "postfix", Given: true}},
 		},
 		"several sockets": {
 			"listen: [inet:0@localhost, 'inet6:1@[::]', {socket: unix:/a, mode: '600'}]", listen,
 			[]Listener{
-				{Network: "tcp4", Address: "localhost:0", Place: at(1, 10, "listen[0]")},
-				{Network: "tcp6", Address: "[::]:1", Place: at(1, 28, "listen[1]")},
-				{Network: "unix", Address: "/a", Mode: 0o600, Place: at(1, 44, "listen[2]")},
+				{Network: "tcp4", Address: "localhost:0", Given: true},
+				{Network: "tcp6", Address: "[::]:1", Given: true},
+				{Network: "unix", Address: "/a", Mode: 0o600, Given: true},
 			},
 		},
 		"normalised host name":     {"hostname: MX.Example.org.", func(c *Config) any { return c.Hostname }, "mx.example.org"},

@@ -19,7 +19,7 @@ type Listener struct {
 	Address string      // "host:port" or an absolute path
 	Mode    fs.FileMode // permissions of a unix socket; 0 if not given
 	Group   string      // name or number of the group of a unix socket; empty if not given
-	Place   Problem     // of the socket in the file, or Path is the flag; zero for the default, at which a failure to listen is only a warning
+	Given   bool        // by the operator; if it is the default, a failure to listen is only a warning
 }
 
 // String returns the socket in the form of the configuration, without mode and group.
@@ -35,7 +35,8 @@ func (l Listener) String() string {
 	return network + ":" + port + "@" + host
 }
 
-// ParseListener parses inet:PORT@HOST, inet6:PORT@HOST, unix:/path or local:/path. The error quotes s and says what to write.
+// ParseListener parses inet:PORT@HOST, inet6:PORT@HOST, unix:/path or local:/path. Given is true in the result. The error
+// quotes s and says what to write.
 func ParseListener(s string) (Listener, error) {
 	kind, rest, ok := strings.Cut(s, ":")
 	switch {
@@ -62,7 +63,7 @@ func unixListener(file string) (Listener, error) {
 	case strings.HasSuffix(file, "/"):
 		return Listener{}, fmt.Errorf("%s is a folder; add the name of the socket", quote(file))
 	}
-	return Listener{Network: "unix", Address: path.Clean(file)}, nil
+	return Listener{Network: "unix", Address: path.Clean(file), Given: true}, nil
 }
 
 func inetListener(kind, rest string) (Listener, error) {
@@ -83,7 +84,7 @@ func inetListener(kind, rest string) (Listener, error) {
 	} else if _, err := domainName(host); err != nil {
 		return Listener{}, err
 	}
-	return Listener{Network: network, Address: net.JoinHostPort(host, port)}, nil
+	return Listener{Network: network, Address: net.JoinHostPort(host, port), Given: true}, nil
 }
 
 // checkPort accepts 0, with which the system chooses a port.
@@ -152,18 +153,17 @@ func (c *compiler) listener(e listenEntry, path string) (Listener, bool) {
 		}
 	}
 	l.Mode, l.Group = fs.FileMode(e.Mode), e.Group
-	if c.given("listen") {
-		l.Place = c.place(path)
-	}
+	l.Given = c.given("listen")
 	return l, true
 }
 
-// listeners resolves the key listen.
-func (c *compiler) listeners() []Listener {
+// listeners resolves the key listen. It returns the sockets and the place of each.
+func (c *compiler) listeners() ([]Listener, map[Listener]Problem) {
 	if len(c.file.Listen) == 0 {
 		c.failAt("listen", "the list is empty, and no MTA could connect; add a socket such as inet:8891@127.0.0.1")
 	}
 	var out []Listener
+	places := map[Listener]Problem{}
 	seen := map[string]bool{}
 	for at, e := range items(c, "listen", c.file.Listen) {
 		l, ok := c.listener(e, at)
@@ -176,8 +176,9 @@ func (c *compiler) listeners() []Listener {
 			seen[name] = true
 		}
 		out = append(out, l)
+		places[l] = c.place(at)
 	}
-	return out
+	return out, places
 }
 
 // fileMode has permissions, written in octal.

@@ -75,7 +75,7 @@ func TestLoadWithoutTheFile(t *testing.T) {
 func TestLoadDefaults(t *testing.T) {
 	t.Parallel()
 	cfg, problems := Load("", registry())
-	if cfg == nil || cfg.Hostname == "" || cfg.Listen[0].Place != (Problem{}) {
+	if cfg == nil || cfg.Hostname == "" || cfg.Listen[0].Given {
 		t.Errorf("got %+v, %v", cfg, problems)
 	}
 }

@@ -34,15 +34,15 @@ func TestReferenceLoadsAsDefaults(t *testing.T) {
 		t.Fatal(problems)
 	}
 	want := defaultConfig(all)
-	if cfg.Listen[0].Place.Line == 0 {
-		t.Error("the socket has no place")
+	if !cfg.Listen[0].Given || cfg.PlaceOf(cfg.Listen[0]).Line == 0 {
+		t.Errorf("the socket is not given: %+v", cfg.PlaceOf(cfg.Listen[0]))
 	}
 	for _, key := range []string{"admin.listen", "admin.socket", "explain.listen"} {
 		if !cfg.Given(key) || cfg.Place(key).Line == 0 {
 			t.Errorf("%s is not given: %+v", key, cfg.Place(key))
 		}
 	}
-	cfg.Listen[0].Place, cfg.decoder = Problem{}, want.decoder
+	cfg.Listen[0].Given, cfg.decoder, cfg.places = false, want.decoder, want.places
 	for i := range want.settings {
 		if got, want := cfg.settings[i].value.Interface(), want.settings[i].value.Interface(); !reflect.DeepEqual(got, want) {
 			t.Errorf("settings\ngot  %+v\nwant %+v", got, want)

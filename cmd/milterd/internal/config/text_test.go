@@ -79,7 +79,7 @@ func TestParseListener(t *testing.T) {
 		"unix:/run//y/../x":   "unix:/run/x",
 	} {
 		l, err := ParseListener(text)
-		if err != nil || l.String() != want {
+		if err != nil || l.String() != want || !l.Given {
 			t.Errorf("%q: %v, %v", text, l, err)
 		}
 	}

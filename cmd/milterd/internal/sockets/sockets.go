@@ -25,8 +25,8 @@ import (
 )
 
 // Open returns the sockets that systemd passed, or else those of the configuration. A default one may fail, with a warning, if
-// another one is left.
-func Open(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, error) {
+// another one is left. place returns the place of a socket in the configuration, for the error.
+func Open(wanted []config.Listener, place func(config.Listener) config.Problem, log *logrus.Logger) ([]net.Listener, error) {
 	lns, err := passed()
 	if err != nil {
 		return nil, fmt.Errorf("sockets passed by systemd: %w", err)
@@ -42,9 +42,9 @@ func Open(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, error) 
 		switch {
 		case err == nil:
 			lns = append(lns, ln)
-		case w.Place.Path != "":
+		case w.Given:
 			closeAll(lns)
-			return nil, w.Place.Saying("cannot listen on %s: %s", w, Fault(err))
+			return nil, place(w).Saying("cannot listen on %s: %s", w, Fault(err))
 		default:
 			log.WithField("listen", w.String()).WithField("error", Fault(err)).Warn("cannot listen")
 		}
@@ -73,7 +73,7 @@ const listenUnused = "listen is not used, because systemd listens for the daemon
 // unused returns the configured sockets at which none of those passed by systemd listens.
 func unused(wanted []config.Listener, passed []net.Listener) []config.Listener {
 	return slices.DeleteFunc(slices.Clone(wanted), func(w config.Listener) bool {
-		return w.Place.Path == "" || slices.ContainsFunc(passed, func(ln net.Listener) bool { return ln.Addr().String() == w.Address })
+		return !w.Given || slices.ContainsFunc(passed, func(ln net.Listener) bool { return ln.Addr().String() == w.Address })
 	})
 }
 

@@ -18,8 +18,6 @@ import (
 	"milterd/milter/log"
 )
 
-var given = config.Problem{File: "milterd.yaml", Line: 3, Col: 9, Path: "listen"}
-
 // TestCheck tests which sockets this machine cannot have.
 func TestCheck(t *testing.T) {
 	t.Parallel()
@@ -59,15 +57,18 @@ func TestCheck(t *testing.T) {
 func TestOpenNamesPlace(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "none")
-	l := config.Listener{Network: "unix", Address: folder + "/m.sock", Place: given}
+	l := config.Listener{Network: "unix", Address: folder + "/m.sock", Given: true}
+	place := func(config.Listener) config.Problem {
+		return config.Problem{File: "milterd.yaml", Line: 3, Col: 9, Path: "listen"}
+	}
 	want := "milterd.yaml:3:9: listen: cannot listen on unix:" + folder + "/m.sock: " + noFolder
-	if _, err := Open([]config.Listener{l}, log.Discard().Logger); err == nil || err.Error() != want {
+	if _, err := Open([]config.Listener{l}, place, log.Discard().Logger); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if got := WithoutFolder(l); got != noFolder {
 		t.Errorf("folder that does not exist: %q", got)
 	}
-	l.Place, l.Address = config.Problem{}, "/run/milterd/m.sock"
+	l.Address = "/run/milterd/m.sock"
 	if got := WithoutFolder(l); got != "" {
 		t.Errorf("folder of the unit: %q", got)
 	}
@@ -127,7 +128,7 @@ func TestInUse(t *testing.T) {
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir() + "/m.sock"
-	w := config.Listener{Network: "unix", Address: path, Mode: 0o640, Group: strconv.Itoa(os.Getgid()), Place: given}
+	w := config.Listener{Network: "unix", Address: path, Mode: 0o640, Group: strconv.Itoa(os.Getgid()), Given: true}
 	ln, err := Listen(w)
 	if err != nil {
 		t.Fatal(err)
@@ -181,8 +182,8 @@ func TestUnused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer passed.Close()
-	used := config.Listener{Network: "tcp4", Address: passed.Addr().String(), Place: given}
-	other := config.Listener{Network: "unix", Address: "/run/m.sock", Place: given}
+	used := config.Listener{Network: "tcp4", Address: passed.Addr().String(), Given: true}
+	other := config.Listener{Network: "unix", Address: "/run/m.sock", Given: true}
 	byDefault := config.Listener{Network: "tcp4", Address: "127.0.0.1:1"}
 	got := unused([]config.Listener{used, other, byDefault}, []net.Listener{passed})
 	if len(got) != 1 || got[0] != other {
@@ -195,7 +196,7 @@ func TestUnused(t *testing.T) {
 func TestPassedDatagram(t *testing.T) {
 	if os.Getenv("LISTEN_FDS") != "" {
 		t.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
-		_, err := Open(nil, logrus.New())
+		_, err := Open(nil, nil, logrus.New())
 		fmt.Println("Open:", err)
 		return
 	}

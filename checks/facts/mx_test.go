@@ -200,8 +200,8 @@ func TestManyMX(t *testing.T) {
 	}
 }
 
-// TestDeafNameServers tests that the name servers of mail hosts leave time for other questions.
-func TestDeafNameServers(t *testing.T) {
+// TestSilentNameServers tests that the name servers of mail hosts leave time for other questions.
+func TestSilentNameServers(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, "example.net. MX 10 a.example.net.")
 	env.DNS = checktest.Silent{Resolver: env.DNS, About: func(q checks.Question) bool { return q.Type != dns.TypeMX }, GivesUp: true}

@@ -56,8 +56,8 @@ func TestFailedLookupIsRepeated(t *testing.T) {
 	}
 }
 
-// TestDeafNameServers tests that the name servers of a HELO name, which the client chooses, leave time for other checks.
-func TestDeafNameServers(t *testing.T) {
+// TestSilentNameServers tests that the name servers of a HELO name, which the client chooses, leave time for other checks.
+func TestSilentNameServers(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	env.DNS = checktest.Silent{Resolver: env.DNS, About: func(q checks.Question) bool { return q.Type != dns.TypePTR }, GivesUp: true}

@@ -78,13 +78,14 @@ func (run *Run) differ(i, j int) bool {
 //	SkipAll                the mail passes: no reason of the check itself applies, and no later check runs
 //	Unsure SkipAll         the check itself and the later ones refuse with Tempfail at most
 //	Unsure reason          that reason refuses with Tempfail at most
-//	failed check           its verdicts apply; if no check refuses, the mail is deferred if OnError is Tempfail
+//	failed check           its verdicts apply; if no check refuses, the mail is deferred if OnError is Tempfail, unless all reasons
+//	                       of the check are off: then only a vouch may be missing
 func (run *Run) decide(ctx context.Context, t *table, by forwarding, first, last Stage) Decision {
 	p := run.pipeline
 	run.table, run.forwarding = t, by
 	mayPass := last == EndOfMessage && run.strongest().mayVouch >= SkipAll
 	d := Decision{Partial: by != notForwarded || t.partial || run.trusted}
-	failed, failedAt := "", last // the last check that failed, and the stage of the reply for that
+	failed, failedAt := "", last // the last check whose failure defers the mail, and the stage of the reply for that
 	for i, inst := range p.instances {
 		if !t.runs[i] || by == forwarded && inst.Info.NotForwarded || run.trusted && !inst.Info.TrustedToo {
 			continue
@@ -96,13 +97,16 @@ func (run *Run) decide(ctx context.Context, t *table, by forwarding, first, last
 			}
 			f := run.find(ctx, step{check: i, stage: st})
 			if f.err != nil {
-				failed, d.Partial = inst.Info.Name, true
-				if last == EndOfMessage {
-					failedAt = st // EndOfHeader too
+				d.Partial = true
+				if slices.ContainsFunc(inst.Info.Reasons, func(r *Reason) bool { return t.actions[r] != Off }) {
+					failed = inst.Info.Name
+					if last == EndOfMessage {
+						failedAt = st // EndOfHeader too
+					}
 				}
 				if !f.reported {
 					f.reported = true
-					d.Failures = append(d.Failures, Failure{Check: failed, Stage: st, Err: f.err})
+					d.Failures = append(d.Failures, Failure{Check: inst.Info.Name, Stage: st, Err: f.err})
 				}
 			}
 			run.addVouches(inst.Info.Name, f.verdicts, st)

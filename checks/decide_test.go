@@ -144,6 +144,35 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+// TestFailedCheckThatOnlyVouches tests that a check whose reasons are off defers no mail if it fails: only a vouch may be missing.
+func TestFailedCheckThatOnlyVouches(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		action checks.Action // of the reason of the check; the check vouches too
+		want   string
+	}{
+		{"the reason is off", checks.Off, ""},
+		{"the reason is watched", checks.Watch, "451 4.4.3 check-failed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake("vouching", atConnect, reason("a"))
+			f.info.Vouches = true
+			f.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) {
+				return []checks.Verdict{{Vouch: checks.SkipDelays, Unsure: true}}, errors.New("no answer")
+			}
+			talk := begin(pipeline(t, map[string]checks.Action{"a": c.action}, func(o *checks.Options) { o.OnError = checks.Tempfail }, f), "192.0.2.9")
+			talk.mail("a@example.net")
+			d := talk.rcpt("bob@example.org")
+			want(t, "reply", code(d), c.want)
+			if len(d.Failures) != 1 {
+				t.Errorf("failures: %v", d.Failures)
+			}
+		})
+	}
+}
+
 func trustedToo(first, last *checks.Info) { first.TrustedToo, last.TrustedToo = true, true }
 
 func notForwarded(_, last *checks.Info) { last.NotForwarded = true }

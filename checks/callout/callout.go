@@ -1,9 +1,9 @@
 // Package callout asks the mail hosts of a sender's domain whether they accept mail to the sender's address (sender address
 // verification, or callout): EHLO, MAIL, RCPT, QUIT, never DATA.
 //
-// A callout is work for others, and a forged sender directs it at a stranger. So results are kept in the store, there is one
-// callout for an address at a time, and a mail host is asked a few times a minute for all its domains together, and not at all
-// once it refuses. What a host says about us is not held against the sender.
+// A callout costs others work, and a forged sender address directs it at hosts that have nothing to do with the mail. So
+// results are kept in the store, there is one callout for an address at a time, and a mail host is asked a few times a minute
+// for all its domains together, and not at all once it refuses. What a host says about us is not held against the sender.
 //
 // callout.go has the check, flight.go a callout in progress, probe.go the choice of mail hosts and the limits, smtp.go the
 // SMTP session, reply.go the replies and policy.go their meaning; answer.go has the result and the records in the store, and

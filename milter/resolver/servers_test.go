@@ -216,7 +216,7 @@ func TestDroppedEDNS(t *testing.T) {
 		}
 		return resp
 	}
-	s.Behave(count, dnstest.DropEDNS)
+	s.Behave(count, dropEDNS)
 	r := start(t, Config{Servers: []string{s.Addr}, Timeout: 100 * time.Millisecond, Now: clock.Now, attempts: 100})
 	ask := func(name string, want int64) {
 		t.Helper()

@@ -78,29 +78,3 @@ func NoEDNS(_ dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	m.Question = nil
 	return m
 }
-
-// DropEDNS answers no query with EDNS, as some firewalls do.
-func DropEDNS(_ dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
-	if req.IsEdns0() != nil {
-		return nil
-	}
-	return resp
-}
-
-// BadVersion answers queries with EDNS that it does not know the version of EDNS.
-func BadVersion(_ dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
-	if req.IsEdns0() == nil {
-		return resp
-	}
-	return new(dns.Msg).SetRcode(req, dns.RcodeBadVers).SetEdns0(dns.MinMsgSize, false)
-}
-
-// OneLink follows no CNAME record: it answers with the first record of a chain only, without an authority section.
-func OneLink(_ dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
-	if len(resp.Answer) > 0 {
-		if _, ok := resp.Answer[0].(*dns.CNAME); ok {
-			resp.Rcode, resp.Answer, resp.Ns = dns.RcodeSuccess, resp.Answer[:1], nil
-		}
-	}
-	return resp
-}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"sync"
 	"syscall"
 	"testing"
@@ -33,7 +32,6 @@ type Server struct {
 	latency    time.Duration
 	asked      map[checks.Question]int
 	counts     Counts
-	clients    map[netip.AddrPort]bool
 }
 
 // Counts are numbers of received queries, answered or not.
@@ -55,9 +53,8 @@ func Start(tb testing.TB, zoneText string) *Server {
 // Listen starts a server at an address such as "127.0.0.53:53". Port 0 means a free port. The caller calls Close.
 func Listen(addr, zoneText string) (*Server, error) {
 	s := &Server{
-		done:    make(chan struct{}),
-		asked:   map[checks.Question]int{},
-		clients: map[netip.AddrPort]bool{},
+		done:  make(chan struct{}),
+		asked: map[checks.Question]int{},
 	}
 	if err := s.Set(zoneText); err != nil {
 		return nil, err
@@ -146,13 +143,6 @@ func (s *Server) Counts() Counts {
 	return s.counts
 }
 
-// Clients returns the number of different addresses and ports that sent queries.
-func (s *Server) Clients() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.clients)
-}
-
 // count counts a query and returns the current settings.
 func (s *Server) count(w dns.ResponseWriter, req *dns.Msg) (*checktest.Zone, []Behaviour, time.Duration) {
 	s.mu.Lock()
@@ -162,9 +152,6 @@ func (s *Server) count(w dns.ResponseWriter, req *dns.Msg) (*checktest.Zone, []B
 		s.counts.TCP++
 	} else {
 		s.counts.UDP++
-	}
-	if client, err := netip.ParseAddrPort(w.RemoteAddr().String()); err == nil {
-		s.clients[client] = true
 	}
 	return s.zone, s.behaviours, s.latency
 }

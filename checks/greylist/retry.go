@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,8 +18,8 @@ type Report struct {
 	Since    time.Time `json:"since"`
 	Until    time.Time `json:"until"`
 	Counts             // of all triplets
-	Took     Times     `json:"took"` // until the first retry
-	Groups   []Group   `json:"groups"`
+	Took     Times     `json:"took"`          // until the first retry
+	Groups   []Group   `json:"groups"`        // at most maxGroups
 	NoRetry  []Entry   `json:"no_retry"`      // candidates for Settings.NoRetry; senders of spam do not retry either
 	Delay    int64     `json:"delay_seconds"` // longest delay that is over at 95 % of the first retries; 0 if there are too few
 	Examples []Triplet `json:"examples"`      // some that are gone, the last ones first
@@ -43,8 +43,7 @@ type Group struct {
 	Took    Times    `json:"took"`
 	Clients []string `json:"clients"` // networks of clients that did not pass, at most maxClients
 
-	times    []int64 // in seconds
-	networks map[string]bool
+	times []int64 // in seconds
 }
 
 // Times are statistics of how long something took, in seconds.
@@ -75,30 +74,24 @@ const (
 	maxDelay    = 10 * time.Minute
 	maxExamples = 20
 	maxClients  = 8
+
+	// maxGroups is the number of groups of a report; triplets of further domains are counted in the totals alone. With double, a client
+	// that makes up domains takes twice the memory; with half, the report of a large site misses small senders.
+	maxGroups = 10_000
 )
 
-// Retry returns the report of the last 7 days.
+// Retry returns the report of the last 7 days. It remembers the triplets that passed, but not the others: a client that makes up senders
+// can have any number of those.
 func Retry(ctx context.Context, store checks.Store, now time.Time) (Report, error) {
 	r := Report{
 		Since: now.Add(-reportPeriod).UTC(), Until: now.UTC(),
 		Groups: []Group{}, NoRetry: []Entry{}, Examples: []Triplet{}, // [] in JSON
 	}
-	held, err := heldSince(ctx, store, r.Since)
-	if err != nil {
-		return Report{}, err
-	}
-	passed := map[string]bool{} // by sender and recipient
-	for _, rec := range held {
-		if rec.Passed != 0 {
-			passed[rec.From+"\x00"+rec.To] = true
-		}
-	}
 	groups := map[string]*Group{}
 	var times []int64
-	for _, rec := range held {
+	add := func(rec record, moved bool) {
 		g := groupOf(groups, rec)
 		state := rec.state(now)
-		moved := state != Passed && passed[rec.From+"\x00"+rec.To]
 		r.add(rec, state, moved)
 		g.add(rec, state, moved)
 		if rec.Back != 0 {
@@ -106,39 +99,55 @@ func Retry(ctx context.Context, store checks.Store, now time.Time) (Report, erro
 			g.times = append(g.times, rec.Back-rec.First)
 		}
 		if state != Passed {
-			g.networks[networkOf(rec)] = true
+			g.addClient(networkOf(rec))
 		}
 		if state == Gone {
-			r.Examples = append(r.Examples, rec.triplet(now))
+			r.addExample(rec.triplet(now))
+		}
+	}
+	passed, pairs := map[string]bool{}, map[string]bool{} // by hash, and by sender and recipient
+	for f, err := range heldSince(ctx, store, r.Since, passPrefix) {
+		if err != nil {
+			return Report{}, err
+		}
+		passed[f.value.hash()], pairs[f.value.From+"\x00"+f.value.To] = true, true
+		add(f.value, false)
+	}
+	for f, err := range heldSince(ctx, store, r.Since, waitPrefix) {
+		if err != nil {
+			return Report{}, err
+		}
+		if !passed[f.value.hash()] { // while a message is accepted, a triplet has both records
+			add(f.value, pairs[f.value.From+"\x00"+f.value.To])
 		}
 	}
 	r.setTimes(times)
 	r.setGroups(groups, now)
+	r.cutExamples()
+	return r, nil
+}
+
+// heldSince iterates over the triplets under a prefix that were first deferred since a time.
+func heldSince(ctx context.Context, store checks.Store, since time.Time, prefix string) iter.Seq2[found[record], error] {
+	return scan(ctx, store, "", func(_ selector, f found[record]) bool {
+		onlyWatched := f.value.Passed != 0 && f.value.Back == 0
+		return f.value.Why != "" && f.value.First >= since.Unix() && !onlyWatched
+	}, prefix)
+}
+
+// addExample adds a triplet that is gone.
+func (r *Report) addExample(t Triplet) {
+	if r.Examples = append(r.Examples, t); len(r.Examples) >= 10*maxExamples {
+		r.cutExamples()
+	}
+}
+
+// cutExamples keeps the last maxExamples of Examples.
+func (r *Report) cutExamples() {
 	slices.SortFunc(r.Examples, func(a, b Triplet) int {
 		return cmp.Or(b.First.Compare(a.First), strings.Compare(a.From+a.To, b.From+b.To))
 	})
 	r.Examples = r.Examples[:min(len(r.Examples), maxExamples)]
-	return r, nil
-}
-
-// heldSince returns the triplets that were first deferred since a time, by hash. While a message is accepted, a triplet has a
-// record under both prefixes; the one that passed is returned.
-func heldSince(ctx context.Context, store checks.Store, since time.Time) (map[string]record, error) {
-	held := map[string]record{}
-	for f, err := range findTriplets(ctx, store, "") {
-		if err != nil {
-			return nil, err
-		}
-		rec := f.value
-		onlyWatched := rec.Passed != 0 && rec.Back == 0
-		if rec.Why == "" || rec.First < since.Unix() || onlyWatched {
-			continue
-		}
-		if hash := rec.hash(); rec.Passed != 0 || held[hash].Passed == 0 {
-			held[hash] = rec
-		}
-	}
-	return held, nil
 }
 
 func (n *Counts) add(rec record, s State, moved bool) {
@@ -159,7 +168,7 @@ func (n *Counts) add(rec record, s State, moved bool) {
 	}
 }
 
-// groupOf returns the group of a triplet. It adds the group if there is none.
+// groupOf returns the group of a triplet. It adds the group if there is none and there are not too many.
 func groupOf(groups map[string]*Group, rec record) *Group {
 	domain, named := checks.OrgDomain(rec.Identity), true
 	if checks.LooksLikeNetwork(rec.Identity) || domain == "" {
@@ -167,10 +176,22 @@ func groupOf(groups map[string]*Group, rec record) *Group {
 		domain, named = cmp.Or(checks.OrgDomain(sender), rec.Identity), false
 	}
 	key := fmt.Sprint(domain, named)
-	if groups[key] == nil {
-		groups[key] = &Group{Domain: domain, Named: named, networks: map[string]bool{}}
+	g := groups[key]
+	if g == nil {
+		g = &Group{Domain: domain, Named: named, Clients: []string{}} // [] in JSON
+		if len(groups) < maxGroups {
+			groups[key] = g
+		}
 	}
-	return groups[key]
+	return g
+}
+
+// addClient adds a network to Clients, unless maxClients others come before it in the alphabet.
+func (g *Group) addClient(network string) {
+	if i, found := slices.BinarySearch(g.Clients, network); !found {
+		g.Clients = slices.Insert(g.Clients, i, network)
+		g.Clients = g.Clients[:min(len(g.Clients), maxClients)]
+	}
 }
 
 // networkOf returns the network of the client at the last attempt.
@@ -213,9 +234,6 @@ func newTimes(times []int64) Times {
 func (r *Report) setGroups(groups map[string]*Group, now time.Time) {
 	for _, g := range groups {
 		g.Took = newTimes(g.times)
-		g.Clients = slices.AppendSeq([]string{}, maps.Keys(g.networks)) // [] in JSON
-		slices.Sort(g.Clients)
-		g.Clients = g.Clients[:min(len(g.Clients), maxClients)]
 		r.Groups = append(r.Groups, *g)
 	}
 	slices.SortFunc(r.Groups, func(a, b Group) int {

@@ -3,10 +3,12 @@ package greylist_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 	"time"
 
+	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/greylist"
 )
@@ -165,5 +167,40 @@ func TestReportWithShortDelay(t *testing.T) {
 	r := w.report(t)
 	if want := (greylist.Counts{Held: 1, Passed: 1}); r.Counts != want || r.Took.Median != 10 {
 		t.Errorf("got %+v and %+v, want %+v after 10 s", r.Counts, r.Took, want)
+	}
+}
+
+// flooded is a store with n triplets that were not retried, each of another made-up domain.
+type flooded struct {
+	checks.Store
+	n int
+}
+
+// Scan implements checks.Store.
+func (s flooded) Scan(_ context.Context, prefix string) iter.Seq2[checks.Record, error] {
+	return func(yield func(checks.Record, error) bool) {
+		if prefix != "greylist:wait:" {
+			return
+		}
+		for i := range s.n {
+			first := checktest.Now.Add(-3*24*time.Hour).Unix() + int64(i%1000)
+			value := fmt.Sprintf(`{"id":"192.0.2.0/24","from":"a@x%d.example","to":"u@example.org","why":"suspicious","first":%d,"until":%d}`, i, first, first+1)
+			if !yield(checks.Record{Key: fmt.Sprint(prefix, i), Value: []byte(value)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// TestReportOfAFlood tests that made-up senders and domains are counted, and do not make the report longer than a limit.
+func TestReportOfAFlood(t *testing.T) {
+	t.Parallel()
+	const n = 25_000
+	r, err := greylist.Retry(t.Context(), flooded{n: n}, checktest.Now)
+	if err != nil || r.Held != n || r.Gone != n || len(r.Groups) != 10_000 {
+		t.Errorf("%v, %+v, %d groups", err, r.Counts, len(r.Groups))
+	}
+	if len(r.Examples) != 20 || !r.Examples[19].First.Equal(checktest.Now.Add(-3*24*time.Hour+999*time.Second)) {
+		t.Errorf("not the last examples: %+v", r.Examples)
 	}
 }

@@ -59,8 +59,8 @@ var policyReasons = []*checks.Reason{rejected, quarantined, fromList, indirect, 
 // maxName is the length of a domain name as text, in bytes.
 const maxName = 253
 
-// maxSignatures is the number of signatures in a row. RFC 9990 section 3.1.3 allows 100, but a sender chooses them.
-const maxSignatures = 3
+// maxRowSignatures is the number of signatures in a row. RFC 9990 section 3.1.3 allows 100, but a sender chooses them.
+const maxRowSignatures = 3
 
 func (c *check) rowOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation, event checks.Event, refused bool) report.Row {
 	w := report.Row{PolicyDomain: e.PolicyDomain, StrictDKIM: e.Record.StrictDKIM, StrictSPF: e.Record.StrictSPF, Passed: e.Result == dmarc.Pass}
@@ -89,7 +89,7 @@ func (c *check) rowOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation
 	results = slices.Clone(results)
 	slices.SortStableFunc(results, func(a, b dkim.Result) int { return cmp.Compare(rank(a, e.Author), rank(b, e.Author)) })
 	for _, res := range results {
-		if res.Domain != "" && res.Selector != "" && len(w.Signatures) < maxSignatures {
+		if res.Domain != "" && res.Selector != "" && len(w.Signatures) < maxRowSignatures {
 			w.Signatures = append(w.Signatures, aggregate.Signature{Domain: res.Domain, Selector: res.Selector, Result: string(res.Status)})
 		}
 	}

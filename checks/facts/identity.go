@@ -65,10 +65,10 @@ type identityKey struct{}
 //
 // With an error, the client may have an identity that comes before.
 func ClientIdentity(ctx context.Context, env checks.Env, r *checks.Request) (Identity, error) {
-	return checks.Remember(r, checks.MailFrom, identityKey{}, func() (Identity, error) { return identify(ctx, env, r) })
+	return checks.Remember(r, checks.MailFrom, identityKey{}, func() (Identity, error) { return identifyClient(ctx, env, r) })
 }
 
-func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity, error) {
+func identifyClient(ctx context.Context, env checks.Env, r *checks.Request) (Identity, error) {
 	id := Identity{Network: checks.Network(r.Client)}
 	if !r.Client.IsValid() {
 		return id, nil
@@ -126,10 +126,10 @@ type verifiedKey struct{}
 // pool name. It is false for a null reverse-path and for a public suffix as domain. It is for the stage MailFrom and later
 // ones.
 func SenderVerified(ctx context.Context, env checks.Env, r *checks.Request) (bool, error) {
-	return checks.Remember(r, checks.MailFrom, verifiedKey{}, func() (bool, error) { return verify(ctx, env, r) })
+	return checks.Remember(r, checks.MailFrom, verifiedKey{}, func() (bool, error) { return verifySender(ctx, env, r) })
 }
 
-func verify(ctx context.Context, env checks.Env, r *checks.Request) (bool, error) {
+func verifySender(ctx context.Context, env checks.Env, r *checks.Request) (bool, error) {
 	domain := r.Envelope.MailFrom.Domain
 	if domain == "" || !r.Client.IsValid() || checks.OrgDomain(domain) == "" {
 		return false, nil

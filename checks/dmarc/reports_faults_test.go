@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"milterd/checks"
@@ -255,4 +256,38 @@ func TestDeadDestination(t *testing.T) {
 	if err != nil || len(out) != 1 || len(out[0].To) != 1 || out[0].To[0] != "a@shop.example" || !strings.Contains(out[0].Why, "reports.example.net") {
 		t.Errorf("%+v, %v", out, err)
 	}
+}
+
+// TestSlowDestinations tests that a report is not tried in the time that slow name servers of others have left over.
+func TestSlowDestinations(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newReporting(t, 0)
+		var zone strings.Builder
+		for i := range 6 {
+			fmt.Fprintf(&zone, "_dmarc.d%d.example TXT \"v=DMARC1; p=none; rua=mailto:a@evil.example\"\nd%d.example TXT \"v=spf1 ip4:192.0.2.1 -all\"\n", i, i)
+		}
+		s.env.DNS = checktest.Silent{Resolver: checktest.NewZone(t, zone.String()), About: checktest.Below("evil.example")}
+		s.hosts = []checks.Check{checktest.Build(t, dmarc.Info, s.env, func(c *dmarc.Settings) { c.Reports.From = "postmaster@example.org" })}
+		s.maintain(t, 0, 0)
+		for i := range 6 {
+			author := fmt.Sprintf("a@d%d.example", i)
+			s.receive(t, 0, message{client: "192.0.2.1", from: author, header: "From: " + author + "\n"}, "")
+		}
+		s.nextDay(t)
+		for calls := range 3 {
+			s.maintain(t, 0, 0)
+			out, err := dmarc.ReporterOf(s.hosts[0]).Outgoing(t.Context(), s.now.Add(-24*time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tried := 0
+			for _, o := range out {
+				tried += o.Attempts
+			}
+			if want := 2 * (calls + 1); tried != want {
+				t.Errorf("after call %d: %d reports were tried, want %d", calls+1, tried, want)
+			}
+		}
+	})
 }

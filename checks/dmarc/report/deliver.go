@@ -46,12 +46,14 @@ func (p *Reporter) deliver(ctx context.Context, now time.Time) {
 		p.warn(ctx, err, "could not read which DMARC reports are due")
 		return
 	}
+	early, cancel := checks.WithShare(ctx, 0.7) // an attempt that begins later could fail for lack of time
+	defer cancel()
 	tried := 0
 	for _, o := range list {
 		if o.Over {
 			continue
 		}
-		if tried == maxPerCall || ctx.Err() != nil {
+		if tried == maxPerCall || early.Err() != nil {
 			return
 		}
 		attempted, err := p.attempt(ctx, now, o)

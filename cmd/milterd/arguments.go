@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -80,16 +81,21 @@ func reasonIDs() (ids []string) {
 	return ids
 }
 
-// unknownWord returns the error for a word that is none of the valid ones, with the nearest one, or with all if they are few.
+// unknownWord returns the error for a word that is none of the valid ones.
 func unknownWord(kind, word string, valid []string) error {
+	return checks.BadArgument("there is no %s %q%s", kind, word, cmp.Or(suggestion(word, valid, valid), "; see milterd doc "+kind+"s"))
+}
+
+// suggestion returns what to write instead of a word: the nearest valid one, or all that are listed if they are few, or "".
+func suggestion(word string, valid, listed []string) string {
 	const few = 12
 	switch near := config.Nearest(word, valid); {
 	case near != "":
-		return checks.BadArgument("there is no %s %q; did you mean %s?", kind, word, near)
-	case len(valid) > few:
-		return checks.BadArgument("there is no %s %q; see milterd doc %ss", kind, word, kind)
+		return "; did you mean " + near + "?"
+	case len(listed) <= few:
+		return "; want one of " + strings.Join(listed, ", ")
 	default:
-		return checks.BadArgument("there is no %s %q; use one of %s", kind, word, strings.Join(valid, ", "))
+		return ""
 	}
 }
 

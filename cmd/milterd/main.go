@@ -29,7 +29,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
-	"milterd/cmd/milterd/internal/config"
 )
 
 func main() {
@@ -123,17 +122,9 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	const few = 12
 	var names []string
 	for _, c := range cmd.Commands() {
 		names = append(names, c.Name())
 	}
-	hint, listed := "", commandNames(cmd)
-	switch near := config.Nearest(args[0], names); {
-	case near != "":
-		hint = "; did you mean " + near + "?"
-	case len(listed) <= few:
-		hint = "; want one of " + strings.Join(listed, ", ")
-	}
-	return fmt.Errorf("unknown command %q%s", args[0], hint)
+	return fmt.Errorf("unknown command %q%s", args[0], suggestion(args[0], names, commandNames(cmd)))
 }

@@ -81,8 +81,11 @@ func parseEnd(text string, now time.Time) (time.Time, error) {
 	if dateAlone {
 		end = end.AddDate(0, 0, 1) // the day itself is included
 	}
-	if !end.After(now) {
+	switch {
+	case !end.After(now):
 		return time.Time{}, fmt.Errorf("%s has passed", text)
+	case end.Year() > 9999: // JSON has no such time
+		return time.Time{}, fmt.Errorf("%s is too late; write an earlier date", text)
 	}
 	return end, nil
 }

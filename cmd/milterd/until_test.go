@@ -28,6 +28,8 @@ func TestEndFlags(t *testing.T) {
 		{flags: endFlags{until: "Fri"}, want: day(12, 5, 0)},
 		{flags: endFlags{until: "sunday"}, want: day(12, 7, 0)},
 		{flags: endFlags{until: "soon"}},
+		{flags: endFlags{until: "9999-12-30"}, want: time.Date(9999, 12, 31, 0, 0, 0, 0, time.Local)},
+		{flags: endFlags{until: "9999-12-31"}},
 		{flags: endFlags{length: "2026-12-04"}},
 		{flags: endFlags{length: "0"}},
 	} {

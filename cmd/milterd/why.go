@@ -67,7 +67,7 @@ const maxDecisions = 5 // decisions in one screen
 
 // why returns what is known of a subject, or an error if that is nothing.
 func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
-	k := knowledge{What: strings.TrimSpace(a.What), Rcpt: strings.TrimSpace(a.Rcpt), Decisions: []records.Record{}}
+	k := knowledge{What: withALabels(strings.TrimSpace(a.What)), Rcpt: withALabels(strings.TrimSpace(a.Rcpt)), Decisions: []records.Record{}}
 	if network, err := netip.ParsePrefix(k.What); err == nil {
 		k.What = network.Masked().String() // the commands shown take no other form, see wholeNetwork
 	}
@@ -81,6 +81,9 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	}
 	if k.Kind == "session" && (k.Decision == nil || k.Decision.Session != strings.ToLower(k.What)) {
 		k.Kind = "user" // a name may look like the id of a session
+	}
+	if k.Kind == "domain" && k.Decision != nil && k.Decision.Detail("user") == k.What {
+		k.Kind = "user" // or like a domain
 	}
 	if k.Kind == "user" && k.Decision == nil {
 		if err := d.addMessage(ctx, &k); err != nil {
@@ -130,7 +133,7 @@ func kindOf(what, rcpt string) (kind string, queries []records.Query, err error)
 		_, err := parseClient(what)
 		return "client", []records.Query{{Client: what, Rcpt: rcpt}}, err
 	case strings.Contains(what, "."):
-		return "domain", []records.Query{{Sender: what}, {Client: what}, {Rcpt: what}}, nil
+		return "domain", []records.Query{{Sender: what}, {Client: what}, {Rcpt: what}, {User: what}}, nil
 	case id != "" && len(what) > sessionID:
 		return "refusal", []records.Query{{ID: id}}, nil
 	case len(what) == sessionID:

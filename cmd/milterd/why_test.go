@@ -143,7 +143,9 @@ func TestWhySays(t *testing.T) {
 	d.journal().Accepted(checks.NewRequest(good, checks.EndOfMessage))
 	decide(d, session("dddddddddddd", "192.0.2.10", "owner=example.com@lists.example.net"), noPTR, checks.Reject, nil)
 	decide(d, session("eeeeeeeeeeee", "192.0.2.11", ""), noPTR, checks.Reject, nil)
-	awaitRecords(t, d, 8)
+	decide(d, session("ffffffffffff", "192.0.2.12", "eve@example.org"), rateOfUser, checks.Reject, map[string]string{"user": "eve.smith"})
+	decide(d, session("gggggggggggg", "192.0.2.13", "news@xn--bcher-kva.example"), noPTR, checks.Reject, nil)
+	awaitRecords(t, d, 10)
 
 	show := func(what, rcpt string) string {
 		k, err := d.why(t.Context(), whyArgs{What: what, Rcpt: rcpt})
@@ -154,12 +156,19 @@ func TestWhySays(t *testing.T) {
 		showWhy(&out, k)
 		return out.String()
 	}
+	for _, sender := range []string{"bücher.example", "@bücher.example", "news@bücher.example"} {
+		if list, err := d.findRecords(t.Context(), logArgs{Sender: sender}); err != nil || len(list) != 1 {
+			t.Errorf("log of %s: %d records, %v", sender, len(list), err)
+		}
+	}
 	for what, texts := range map[string][]string{
 		"aaaaaaaaaaaa":                    {"To answer the sender: " + noPTR.Remedy, "The sender's page: " + link},
 		"ann@example.com bob@example.org": {"allow 192.0.2.7; milterd", "allow ann@example.com, if SPF passes; milterd"},
 		"example.com":                     {"access allow @example.com, if SPF passes; milterd access deny @example.com", "access deny example.com, for a host"},
 		"192.0.2.7/24":                    {"client\t192.0.2.0/24\n", "access deny 192.0.2.0/24\n"},
 		"eve":                             {"user\teve", "192.0.2.8"},
+		"eve.smith":                       {"user\teve.smith\n", "192.0.2.12"},
+		"bücher.example":                  {"domain\txn--bcher-kva.example\n", "192.0.2.13", "evidence\txn--bcher-kva.example is"},
 		"cccccccccccc":                    {"accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "x\tconnect: " + noPTR.ID},
 		"Q1":                              {"message\tQ1", "block add 192.0.2.9", "accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "queue id\tQ1"},
 		"Q2":                              {"message\tQ2", "queue id\tQ2"},

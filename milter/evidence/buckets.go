@@ -105,9 +105,7 @@ func (c *Collector) flushIfMuch() {
 
 // Flush writes the evidence so far to the store, for the reports of all hosts.
 func (c *Collector) Flush(ctx context.Context) error {
-	soon, cancel := context.WithTimeout(ctx, queueTimeout)
-	_ = c.queue.Flush(soon)
-	cancel()
+	_ = c.queue.Flush(ctx, queueTimeout)
 	return c.flush(ctx)
 }
 

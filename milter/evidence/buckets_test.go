@@ -30,10 +30,10 @@ func TestTheStoreIsDown(t *testing.T) {
 	for i := range maxPending + beyond {
 		s.mail(2, fmt.Sprintf("bot%d.example", i), "x@spam.example", rejected)
 		if i%1000 == 0 {
-			_ = s.queue.Flush(t.Context())
+			_ = s.queue.Flush(t.Context(), time.Minute)
 		}
 	}
-	_ = s.queue.Flush(t.Context())
+	_ = s.queue.Flush(t.Context(), time.Minute)
 	if n := len(s.pending.entries); n != maxPending {
 		t.Errorf("%d entries pending, want %d", n, maxPending)
 	}
@@ -148,7 +148,7 @@ func TestFlood(t *testing.T) {
 			s.mail(day, "own.partner.example", "a@partner.example", watched)
 		}
 		if i%1000 == 0 { // before the queue is full
-			if err := s.queue.Flush(t.Context()); err != nil {
+			if err := s.queue.Flush(t.Context(), time.Minute); err != nil {
 				t.Fatal(err)
 			}
 		}

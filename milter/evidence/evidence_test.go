@@ -101,7 +101,7 @@ func TestPendingEntriesAreSmall(t *testing.T) {
 	r := requestOf(session(0, "h", "a@example.com"))
 	c.Decided(r, checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Watch}}})
 	c.Accepted(r)
-	if err := c.queue.Flush(t.Context()); err != nil {
+	if err := c.queue.Flush(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	c.mu.Lock()

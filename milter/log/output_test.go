@@ -111,7 +111,7 @@ func TestFullDisk(t *testing.T) {
 	for range 3 {
 		logger.Info("lost")
 	}
-	if err := o.lines.Flush(t.Context()); err != nil {
+	if err := o.lines.Flush(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if n := o.Dropped(); n != 3 {

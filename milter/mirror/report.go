@@ -115,9 +115,7 @@ const maxReported = 200
 
 // Report returns the report on the last days.
 func (c *Collector) Report(ctx context.Context) (Report, error) {
-	waiting, cancel := context.WithTimeout(ctx, reportTimeout)
-	_ = c.queue.Flush(waiting) // what still waits is in the next report
-	cancel()
+	_ = c.queue.Flush(ctx, reportTimeout) // what still waits is in the next report
 	if err := c.flush(ctx); err != nil {
 		return Report{}, err
 	}

@@ -146,8 +146,11 @@ func (w *Writer[T]) Size() int {
 	return w.size
 }
 
-// Flush waits until the entries that were added before are written. It returns the error of ctx if that ends first.
-func (w *Writer[T]) Flush(ctx context.Context) error {
+// Flush waits until the entries that were added before are written, for at most the timeout. It returns an error if the timeout or
+// ctx ends first.
+func (w *Writer[T]) Flush(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	defer context.AfterFunc(ctx, w.wake)()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -169,9 +172,7 @@ func (w *Writer[T]) Close(timeout time.Duration) (lost int) {
 	w.closed = true
 	w.changed.Broadcast()
 	w.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	_ = w.Flush(ctx)
+	_ = w.Flush(context.Background(), timeout)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return int(w.added - w.written)

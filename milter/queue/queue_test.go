@@ -72,7 +72,7 @@ func TestConcurrentAdd(t *testing.T) {
 	for g := range goroutines {
 		adding.Go(func() {
 			addAll(w, g*each, (g+1)*each)
-			if err := w.Flush(t.Context()); err != nil {
+			if err := w.Flush(t.Context(), time.Minute); err != nil {
 				t.Error(err)
 			}
 		})
@@ -146,7 +146,7 @@ func TestRoomIsFreed(t *testing.T) {
 	w := s.open(Config[int]{MaxBytes: 10})
 	for i := range 100 {
 		addAll(w, 10*i, 10*(i+1))
-		if err := w.Flush(t.Context()); err != nil {
+		if err := w.Flush(t.Context(), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -156,15 +156,18 @@ func TestRoomIsFreed(t *testing.T) {
 	w.Close(time.Minute)
 }
 
-func TestFlushEndsWithContext(t *testing.T) {
+func TestFlushEndsInTime(t *testing.T) {
 	t.Parallel()
 	s := sink{stalled: make(chan struct{})}
 	w := s.open(Config[int]{})
 	w.Add(1)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if err := w.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
+	if err := w.Flush(ctx, time.Minute); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the context ends: got %v", err)
+	}
+	if err := w.Flush(t.Context(), 10*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the timeout ends: got %v", err)
 	}
 	close(s.stalled)
 	w.Close(time.Minute)
@@ -181,7 +184,7 @@ func TestLinger(t *testing.T) {
 	}{
 		{"a few entries wait", func(w *Writer[int]) { addAll(w, 0, 3); time.Sleep(linger + 1) }, linger + 1, []int{3}},
 		{"a full batch does not", func(w *Writer[int]) { addAll(w, 0, maxBatch+1); time.Sleep(time.Nanosecond) }, 1, []int{maxBatch}},
-		{"Flush ends it", func(w *Writer[int]) { addAll(w, 0, 3); _ = w.Flush(context.Background()) }, 0, []int{3}},
+		{"Flush ends it", func(w *Writer[int]) { addAll(w, 0, 3); _ = w.Flush(context.Background(), time.Minute) }, 0, []int{3}},
 		{"Close ends it", func(w *Writer[int]) { addAll(w, 0, 3); w.Close(time.Minute) }, 0, []int{3}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -65,7 +65,7 @@ func (l *Log) Page(ctx context.Context, q Query) (Page, error) {
 		q.Since = at // to the second
 	}
 	s := search{Query: q, page: Page{Records: []Record{}}} // not null in JSON
-	l.flush(ctx)
+	_ = l.queue.Flush(ctx, flushTimeout)
 	last, err := l.last(ctx)
 	if err != nil {
 		return s.page, err

@@ -1,7 +1,6 @@
 package records
 
 import (
-	"context"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +20,7 @@ const (
 	// linger is how long a record waits for others, because the store writes a batch as fast as one. With half of it,
 	// the store is written twice as often; with twice as much, a crash loses twice as many records.
 	linger = 100 * time.Millisecond
-	// flushTimeout is how long a reader waits for the records that are not written yet.
+	// flushTimeout is how long a reader waits for the records that are not written yet, as it expects to find them.
 	flushTimeout = time.Second
 )
 
@@ -107,13 +106,6 @@ func (l *Log) Stats() Stats { return Stats{Written: l.written.Load(), Dropped: l
 
 // Waiting returns the size of the records that wait to be written, in bytes.
 func (l *Log) Waiting() int { return l.queue.Size() }
-
-// flush waits, for a short time, until the records so far are written: a reader expects to find them.
-func (l *Log) flush(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
-	defer cancel()
-	_ = l.queue.Flush(ctx)
-}
 
 // Close writes the records that wait, for at most the timeout. Later records are lost.
 func (l *Log) Close(timeout time.Duration) { l.queue.Close(timeout) }

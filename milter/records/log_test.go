@@ -66,9 +66,7 @@ func open(t *testing.T, store checks.Store, most int) *Log {
 // flush waits until the records so far are written or lost.
 func flush(t *testing.T, l *Log) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := l.queue.Flush(ctx); err != nil {
+	if err := l.queue.Flush(t.Context(), time.Minute); err != nil {
 		t.Fatalf("%v, %+v", err, l.Stats())
 	}
 }
@@ -329,7 +327,7 @@ func BenchmarkLog(b *testing.B) {
 			l.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 		}
 		if n++; n%4096 == 0 {
-			l.flush(context.Background())
+			_ = l.queue.Flush(b.Context(), flushTimeout)
 		}
 	}
 	l.Close(time.Minute)

@@ -68,7 +68,7 @@ func TestHostsShareAStore(t *testing.T) {
 				for i := range each {
 					l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", fmt.Sprintf("u%d@host%d.example", i, h)), checks.RcptTo), refused(NewID(noon)))
 					if i%7 == 0 { // have the hosts write in turn
-						l.flush(t.Context())
+						_ = l.queue.Flush(t.Context(), flushTimeout)
 					}
 				}
 				l.Close(time.Minute)

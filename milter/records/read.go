@@ -13,7 +13,7 @@ import (
 
 // Get returns the record of a refusal by its id; ok is false if it is not kept.
 func (l *Log) Get(ctx context.Context, id string) (r Record, ok bool, err error) {
-	l.flush(ctx)
+	_ = l.queue.Flush(ctx, flushTimeout)
 	value, ok, err := l.store.Get(ctx, idKey+id)
 	if err != nil || !ok {
 		return r, false, err

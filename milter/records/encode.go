@@ -3,7 +3,6 @@ package records
 import (
 	"bytes"
 	"encoding/json"
-	"iter"
 	"strconv"
 )
 
@@ -53,24 +52,21 @@ type stored struct {
 	checks []byte // encoded Record.Checks
 }
 
-// decode yields the records of a part that can be read.
-func decode(part []byte) iter.Seq[*stored] {
-	return func(yield func(*stored) bool) {
-		for len(part) > 0 {
-			var head []byte
-			r := &stored{}
-			head, part, _ = bytes.Cut(part, []byte("\n"))
-			r.checks, part, _ = bytes.Cut(part, []byte("\n"))
-			number, head, _ := bytes.Cut(head, []byte(" "))
-			if json.Unmarshal(head, &r.Record) != nil {
-				continue
-			}
-			var err error
-			if r.Number, err = strconv.ParseInt(string(number), 10, 64); err == nil && !yield(r) {
-				return
-			}
+// decode returns the records of a part that can be read.
+func decode(part []byte) (list []*stored) {
+	for len(part) > 0 {
+		var head []byte
+		r := &stored{}
+		head, part, _ = bytes.Cut(part, []byte("\n"))
+		r.checks, part, _ = bytes.Cut(part, []byte("\n"))
+		number, head, _ := bytes.Cut(head, []byte(" "))
+		n, err := strconv.ParseInt(string(number), 10, 64)
+		if err == nil && json.Unmarshal(head, &r.Record) == nil {
+			r.Number = n
+			list = append(list, r)
 		}
 	}
+	return list
 }
 
 // decodeChecks fills in the checks of the record.

@@ -47,7 +47,7 @@ func FuzzEncode(f *testing.F) {
 			t.Fatalf("%d lines, want 2: %q", n, text)
 		}
 		count := 0
-		for got := range decode(appendRecord(appendRecord(nil, n, text), n, text)) {
+		for _, got := range decode(appendRecord(appendRecord(nil, n, text), n, text)) {
 			count++
 			if err := got.decodeChecks(); err != nil {
 				t.Fatalf("%v: %q", err, text)
@@ -83,7 +83,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(appendRecord(nil, 7, text))
 	f.Add([]byte("1 {}\n\n2\n\n 3 {}\n[]"))
 	f.Fuzz(func(_ *testing.T, part []byte) {
-		for r := range decode(part) {
+		for _, r := range decode(part) {
 			_ = r.decodeChecks()
 		}
 	})

@@ -64,7 +64,7 @@ func (l *Log) readPart(ctx context.Context, first int64) (list []*stored, ok boo
 	if err != nil {
 		return nil, true, nil
 	}
-	return slices.Collect(decode(text)), true, nil
+	return decode(text), true, nil
 }
 
 // parts calls each with the parts of a block, up to the number last.

@@ -38,7 +38,7 @@ func (s Session) Run(c *Conn) (Outcome, error) {
 	}
 	for range s.Resets {
 		p.envelope(s)
-		p.abort()
+		p.event(gomilter.CodeAbort, func() (Response, error) { return Response{}, c.Abort() })
 	}
 	p.envelope(s)
 	for _, f := range s.Header {
@@ -56,9 +56,9 @@ type player struct {
 	err     error
 }
 
-// event sends an event, unless the session is over.
+// event sends an event, unless one was refused or failed.
 func (p *player) event(code gomilter.Code, send func() (Response, error)) {
-	if p.over() {
+	if p.err != nil || p.outcome.Event != 0 {
 		return
 	}
 	began := time.Now()
@@ -73,9 +73,6 @@ func (p *player) event(code gomilter.Code, send func() (Response, error)) {
 		p.err = fmt.Errorf("unexpected response %q to the event %q", rune(r.Action), rune(code))
 	}
 }
-
-// over reports whether the session has ended.
-func (p *player) over() bool { return p.err != nil || p.outcome.Event != 0 }
 
 func (p *player) connect(s Session) {
 	client, err := netip.ParseAddr(s.Client)
@@ -106,12 +103,6 @@ func (p *player) envelope(s Session) {
 	}
 	for _, rcpt := range s.Rcpts {
 		p.event(gomilter.CodeRcpt, func() (Response, error) { return p.conn.Rcpt("<"+rcpt+">", RcptMacros("Q1", rcpt)) })
-	}
-}
-
-func (p *player) abort() {
-	if !p.over() {
-		p.err = p.conn.Abort()
 	}
 }
 

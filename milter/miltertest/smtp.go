@@ -121,7 +121,8 @@ func (r *Reply) parse() {
 // Message sends a message after an accepted DATA command and returns the reply to it. It converts line ends to CRLF.
 func (c *SMTPClient) Message(text string) Reply {
 	c.t.Helper()
-	w := textproto.NewWriter(bufio.NewWriter(rawWriter{c})).DotWriter()
+	must(c.t, c.conn.SetWriteDeadline(time.Now().Add(WaitTimeout)))
+	w := textproto.NewWriter(bufio.NewWriter(c.conn)).DotWriter()
 	_, err := w.Write([]byte(text))
 	must(c.t, err)
 	must(c.t, w.Close())
@@ -135,14 +136,6 @@ func (c *SMTPClient) Data(text string) Reply {
 		return r
 	}
 	return c.Message(text)
-}
-
-// rawWriter is an io.Writer that calls Send.
-type rawWriter struct{ c *SMTPClient }
-
-func (w rawWriter) Write(p []byte) (int, error) {
-	w.c.Send(string(p))
-	return len(p), nil
 }
 
 // StartTLS starts TLS. The certificates are sent if the server asks for one. The next command must be EHLO.

@@ -45,7 +45,7 @@ type Server struct {
 	packetTimeout, drainIdle time.Duration // set by tests; 0: the default
 
 	mu        sync.Mutex
-	listeners map[net.Listener]struct{}
+	listeners []net.Listener
 	conns     map[*conn]struct{}
 	draining  atomic.Bool
 	lastBegin time.Time      // when draining: no transaction begins later
@@ -100,10 +100,7 @@ func (srv *Server) track(ln net.Listener) bool {
 	if srv.draining.Load() {
 		return false
 	}
-	if srv.listeners == nil {
-		srv.listeners = make(map[net.Listener]struct{})
-	}
-	srv.listeners[ln] = struct{}{}
+	srv.listeners = append(srv.listeners, ln)
 	srv.serving.Add(1)
 	return true
 }
@@ -207,7 +204,7 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 		}
 		srv.draining.Store(true)
 	}
-	for ln := range srv.listeners {
+	for _, ln := range srv.listeners {
 		ln.Close()
 	}
 	srv.mu.Unlock()

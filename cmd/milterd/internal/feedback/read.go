@@ -110,7 +110,7 @@ func readReport(path string) (*aggregate.Report, error) {
 		if err != nil {
 			return nil, err
 		}
-		inside := make([]byte, 64)
+		inside := make([]byte, 512)
 		n, _ := io.ReadFull(z, inside) // the end is missing
 		start = inside[:n]
 	}

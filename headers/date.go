@@ -121,7 +121,7 @@ func (p *dateParser) weekday() time.Weekday {
 // calendarDate parses day, month and year.
 func (p *dateParser) calendarDate() (year int, month time.Month, day int) {
 	dayPos := p.pos
-	day = p.number("day", 1, 2)
+	day = p.number("day", 1)
 	p.cfws()
 	month = p.month()
 	p.cfws()
@@ -196,18 +196,18 @@ func (p *dateParser) timeOfDay() (hour, minute, second int, before gap) {
 	return hour, minute, second, p.cfws()
 }
 
-// bounded parses a number that has minDigits to two digits and is at most limit.
+// bounded parses a number as number does, which may be at most limit.
 func (p *dateParser) bounded(what string, minDigits, limit int) int {
 	start := p.pos
-	n := p.number(what, minDigits, 2)
+	n := p.number(what, minDigits)
 	if n > limit {
 		p.fail(start, "%s %d is over %d", what, n, limit)
 	}
 	return n
 }
 
-// number parses a number of minDigits to maxDigits digits. what is a noun.
-func (p *dateParser) number(what string, minDigits, maxDigits int) int {
+// number parses a number of minDigits to two digits. what is a noun.
+func (p *dateParser) number(what string, minDigits int) int {
 	start := p.pos
 	digits := p.take(isDigit)
 	switch {
@@ -215,8 +215,8 @@ func (p *dateParser) number(what string, minDigits, maxDigits int) int {
 		p.unexpected("the " + what)
 	case len(digits) < minDigits:
 		p.fail(start, "the %s has %d digit; it must have %d", what, len(digits), minDigits)
-	case len(digits) > maxDigits:
-		p.fail(start, "the %s has %d digits; it must have at most %d", what, len(digits), maxDigits)
+	case len(digits) > 2:
+		p.fail(start, "the %s has %d digits; it must have at most 2", what, len(digits))
 	}
 	return atoi(digits)
 }

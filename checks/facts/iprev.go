@@ -98,8 +98,6 @@ func PrefetchIprev(r *checks.Request) []checks.Query {
 // ClientPTR returns the names that the reverse zone gives to the client, confirmed or not, as in ClientNames. It remembers
 // them for the connection. A client without address has none. If there are more than ten, the others are an error.
 func ClientPTR(ctx context.Context, env checks.Env, r *checks.Request) ([]string, error) {
-	ctx, cancel := checks.WithShare(ctx, clientShare)
-	defer cancel()
 	ptr, err := lookupPTR(ctx, env, r)
 	return ptr.names, cmp.Or(err, ptr.tooMany(r.Client))
 }
@@ -122,6 +120,8 @@ func lookupPTR(ctx context.Context, env checks.Env, r *checks.Request) (ptrResul
 		return ptrResult{}, nil
 	}
 	return checks.Remember(r, checks.Connect, ptrKey{}, func() (ptrResult, error) {
+		ctx, cancel := checks.WithShare(ctx, clientShare)
+		defer cancel()
 		a, err := env.DNS.Lookup(ctx, ptrQuestion(r.Client))
 		if err != nil {
 			return ptrResult{}, fmt.Errorf("reverse DNS of %s: %w", r.Client, err)

@@ -28,12 +28,32 @@ func beginsWithID(text, id string) bool {
 	for skip(); strings.HasPrefix(text, "("); skip() {
 		text = text[headers.CommentEnd(text):]
 	}
+	if sameDomain(text, id) {
+		return true
+	}
 	text = strings.ReplaceAll(text[:min(len(text), 2*len(id)+8)], `\`, "") // each byte may be a quoted-pair
 	if len(text) < len(id) || !strings.EqualFold(text[:len(id)], id) {
 		return false
 	}
 	after, _ := utf8.DecodeRuneInString(strings.TrimPrefix(text[len(id):], "."))
 	return !isNameRune(after)
+}
+
+// maxWord is the length of a word that may be a domain with U-labels, in bytes: 253 characters of the longest. A longer word would take
+// long to convert.
+const maxWord = 253 * utf8.UTFMax
+
+// sameDomain reports whether a text begins with an id that has U-labels or the dots of another script (RFC 8601 section 2.5, RFC 3490
+// section 3.1).
+func sameDomain(text, id string) bool {
+	word := text[:min(len(text), maxWord)]
+	isEnd := func(c rune) bool {
+		return !isNameRune(c) && !unicode.IsMark(c) && !strings.ContainsRune(".\u3002\uff0e\uff61", c)
+	}
+	if end := strings.IndexFunc(word, isEnd); end >= 0 {
+		word = word[:end]
+	}
+	return !headers.IsASCII(word) && checks.SameName(checks.ToALabels(word), id)
 }
 
 // isNameRune reports whether a character may be in a domain name.

@@ -53,6 +53,29 @@ func TestOwnResults(t *testing.T) {
 	}
 }
 
+// TestOwnResultsWithULabels tests that an authserv-id counts however its characters are written.
+func TestOwnResultsWithULabels(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		id, value string
+		want      bool
+	}{
+		{"mx.xn--bcher-kva.example", " mx.b\u00fccher.example; spf=pass", true},
+		{"mx.xn--bcher-kva.example", " MX.B\u00dcCHER.Example. 1; spf=pass", true},
+		{"mx.xn--bcher-kva.example", " mx.bu\u0308cher.example; spf=pass", true},
+		{"mx.xn--bcher-kva.example", " (a) \"mx.b\u00fccher.example\"; spf=pass", true},
+		{"mx.xn--bcher-kva.example", " =?utf-8?q?mx.b=C3=BCcher.example?=; spf=pass", true},
+		{"mx.xn--bcher-kva.example", " mx.bucher.example; spf=pass", false},
+		{"mx.xn--bcher-kva.example", " mx.b\u00fccher.example.org; spf=pass", false},
+		{"mx.example.org", " mx\uff0eexample\u3002org; spf=pass", true},
+		{"mx.example.org", " " + strings.Repeat("\u00fc", 1<<20) + ".example.org; spf=pass", false},
+	} {
+		if got := ownResults(c.value, c.id); got != c.want {
+			t.Errorf("%.60q for %s: %t", c.value, c.id, got)
+		}
+	}
+}
+
 func TestAuthenticationResults(t *testing.T) {
 	t.Parallel()
 	results := []checks.Authentication{

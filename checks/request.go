@@ -9,7 +9,7 @@ import (
 // goroutine of the session. Checks must neither modify nor retain it.
 type Request struct {
 	*Session
-	Client netip.Addr // as Session.Client without zone, but invalid if that is private: its DNS names are not the sender's
+	Client netip.Addr // Session.Client without zone; invalid if that is private, as its DNS names are not the sender's
 	Stage  Stage      // stage that the check is asked about
 	run    *Run
 }

@@ -45,6 +45,10 @@ relay.forward.example A 192.0.2.51
 vps-1a2b3c4d.vps.forward.example A 192.0.2.53
 54.2.0.192.in-addr.arpa PTR vmi12345.list.example
 vmi12345.list.example A 192.0.2.54
+55.2.0.192.in-addr.arpa PTR dsl-192-0-2-55.isp.example
+!SERVFAIL dsl-192-0-2-55.isp.example
+56.2.0.192.in-addr.arpa PTR mail.isp.example
+!SERVFAIL mail.isp.example
 !SERVFAIL test._domainkey.lost.bank.example
 !SERVFAIL test._domainkey.lost.evil.example
 ` + checktest.DKIMKey("bank.example") + checktest.DKIMKey("free.example") + checktest.DKIMKey("list.example")
@@ -160,6 +164,10 @@ func TestReasons(t *testing.T) {
 		{name: "no answer for SPF of another domain", m: message{client: "192.0.2.66", from: "x@down.example", header: "From: a@bank.example\n"}, want: "dmarc-reject", fail: true},
 		{name: "no answer for SPF of the domain", m: message{client: "192.0.2.66", from: "x@down.bank.example", header: "From: a@bank.example\n"}, fail: true},
 		{name: "no answer for the names of the client", m: message{client: "192.0.2.52", from: "x@evil.example", header: "From: a@bank.example\n"}, want: "dmarc-reject? auth-none?", fail: true},
+		{name: "no answer for a name of the client", m: message{client: "192.0.2.56", from: "x@evil.example", header: "From: a@bank.example\n"}, want: "dmarc-reject? auth-none?", fail: true},
+		{name: "no answer for a pool name of the client", m: message{client: "192.0.2.55", from: "x@evil.example", header: "From: a@bank.example\n"}, want: "dmarc-reject auth-none"},
+		{name: "no answer for a pool name of the client, which is trusted", m: message{client: "192.0.2.55", from: "x@evil.example", header: "From: a@bank.example\n"},
+			change: func(c *dmarc.Settings) { c.Trusted = []string{"isp.example"} }, want: "dmarc-reject? auth-none?", fail: true},
 		{name: "no answer for the names of the client, no record, nothing passes", m: message{client: "192.0.2.52", from: "x@evil.example", header: "From: a@free.example\n"}, want: "auth-none?", fail: true},
 		{name: "no answer for the names of the client, no record, nothing aligns", m: message{client: "192.0.2.52", from: "x@evil.example", header: "From: a@free.example\n", sign: "list.example"},
 			want: "from-unaligned?", fail: true},

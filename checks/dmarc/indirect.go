@@ -40,7 +40,7 @@ func (c *check) findPath(ctx context.Context, r *checks.Request) path {
 	case c.trusted.HasAddr(r.Session.Client), slices.ContainsFunc(names.Confirmed, c.trusted.HasName):
 		return path{reason: indirect, text: "passed on by a trusted client"}
 	}
-	p := path{missed: names.Unsure(func(string) bool { return true })}
+	p := path{missed: names.Unsure(func(name string) bool { return c.trusted.HasName(name) || identifies(r, name) })}
 	c.findRelay(ctx, r, names.Confirmed, &p)
 	if p.reason == nil {
 		c.findList(ctx, r, names.Confirmed, &p)

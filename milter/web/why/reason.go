@@ -55,13 +55,12 @@ func (p *pages) test(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 	resp := p.lookup(r, reason.ID, r.FormValue("r"))
-	var tested records.Record
-	valid := true
-	if resp.rec != nil {
-		tested, valid = withHelo(*resp.rec, r.FormValue("helo"))
+	if resp.rec == nil || len(p.testable(*resp.rec)) == 0 {
+		p.writeReason(w, r, reason, resp)
+		return
 	}
+	tested, valid := withHelo(*resp.rec, r.FormValue("helo"))
 	switch {
-	case resp.rec == nil || len(p.testable(*resp.rec)) == 0:
 	case !valid:
 		resp.notice, resp.code = p.texts.Notices["helo"], http.StatusUnprocessableEntity
 	case !p.limiter.beginTest(resp.rec.ID):

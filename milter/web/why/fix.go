@@ -30,7 +30,7 @@ var fixes = map[checks.Repair]func(repairFacts) fix{
 	checks.AddMX:           func(r repairFacts) fix { return fix{Records: []string{r.mxRecord()}} },
 	checks.ReplaceMX:       func(r repairFacts) fix { return fix{Records: []string{r.mxRecord()}, Replaces: true} },
 	checks.AllowInSPF:      repairFacts.allowSender,
-	checks.ReplaceSPF:      func(r repairFacts) fix { return fix{Records: []string{r.spfRecord(r.sender, "mx")}, Replaces: true} },
+	checks.ReplaceSPF:      narrowSPF,
 	checks.AllowInHeloSPF:  func(r repairFacts) fix { return r.allow(r.host, "a") },
 	checks.AlignFrom:       alignFrom,
 }
@@ -92,12 +92,7 @@ func (r repairFacts) allowSender() fix {
 
 // allow adds the client to the SPF record of a name. If there is no SPF record, it makes one with another mechanism.
 func (r repairFacts) allow(name, mechanism string) fix {
-	var policies []string
-	for _, text := range checks.Texts(r.answer(name, dns.TypeTXT)) {
-		if text == "v=spf1" || strings.HasPrefix(strings.ToLower(text), "v=spf1 ") {
-			policies = append(policies, text)
-		}
-	}
+	policies := r.policies(name)
 	switch {
 	case len(policies) == 0:
 		return fix{Records: []string{r.spfRecord(name, mechanism)}}
@@ -108,12 +103,52 @@ func (r repairFacts) allow(name, mechanism string) fix {
 	return fix{Records: []string{txtRecord(name, "v=spf1 "+spfTerm(r.client)+rest)}, Replaces: true}
 }
 
+// policies returns the SPF records of a name.
+func (r repairFacts) policies(name string) (list []string) {
+	for _, text := range checks.Texts(r.answer(name, dns.TypeTXT)) {
+		if text == "v=spf1" || strings.HasPrefix(strings.ToLower(text), "v=spf1 ") {
+			list = append(list, text)
+		}
+	}
+	return list
+}
+
+// narrowSPF replaces an SPF record that every address passes: it adds the client, and lets all others fail. It has no record if
+// another term than all may be too wide, such as an include: without it, other servers of the domain would fail.
+func narrowSPF(r repairFacts) fix {
+	policies := r.policies(r.sender)
+	if len(policies) != 1 {
+		return fix{}
+	}
+	var kept []string
+	for _, term := range strings.Fields(policies[0])[1:] {
+		switch mechanism := strings.TrimPrefix(strings.ToLower(term), "+"); {
+		case strings.TrimLeft(mechanism, "-~?") == "all":
+		case mechanism == "mx" || mechanism == "a" || isNarrow(mechanism):
+			kept = append(kept, mechanism)
+		default:
+			return fix{}
+		}
+	}
+	if len(kept) == 0 {
+		kept = []string{"mx"}
+	}
+	return fix{Records: []string{r.spfRecord(r.sender, strings.Join(kept, " "))}, Replaces: true}
+}
+
+// isNarrow reports whether a mechanism has the addresses of a site at most.
+func isNarrow(mechanism string) bool {
+	name, text, _ := strings.Cut(mechanism, ":")
+	p, err := checks.ParseNetwork(text)
+	return err == nil && (name == "ip4" && p.Bits() >= 16 || name == "ip6" && p.Bits() >= 32)
+}
+
 // mxRecord returns an MX record for the sender's domain.
 func (r repairFacts) mxRecord() string { return record(r.sender, "MX", "10 mail."+r.sender+".") }
 
-// spfRecord returns an SPF record that allows a mechanism and the client.
-func (r repairFacts) spfRecord(name, mechanism string) string {
-	return txtRecord(name, "v=spf1 "+mechanism+" "+spfTerm(r.client)+" -all")
+// spfRecord returns an SPF record that allows mechanisms and the client.
+func (r repairFacts) spfRecord(name, mechanisms string) string {
+	return txtRecord(name, "v=spf1 "+mechanisms+" "+spfTerm(r.client)+" -all")
 }
 
 // addressRecord returns a record that gives a name the client's address.

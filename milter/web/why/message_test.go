@@ -67,6 +67,11 @@ func TestKnownFixes(t *testing.T) {
 		{Question: checks.Ask("9.2.0.192.in-addr.arpa", dns.TypePTR), Answer: checks.Answer{Records: []dns.RR{&dns.PTR{Ptr: "Mail.example.com."}}}},
 		{Question: checks.Ask("mail.example.com", dns.TypeA), Answer: checks.Answer{Records: []dns.RR{&dns.A{A: client.AsSlice()}}}},
 	}}}
+	policy := func(text string) []checks.Result {
+		txt := &dns.TXT{Hdr: dns.RR_Header{Name: "example.com.", Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{text}}
+		return []checks.Result{{Asked: []checks.Asked{{Question: checks.Ask("example.com", dns.TypeTXT), Answer: checks.Answer{Records: []dns.RR{txt}}}}}}
+	}
+	sender := records.Record{Client: client, MailFrom: "x@example.com"}
 	bank := []records.Outcome{{Reason: "dmarc-reject", Detail: map[string]string{"author_domain": "bank.example"}}}
 	for _, c := range []struct {
 		name   string
@@ -86,7 +91,13 @@ func TestKnownFixes(t *testing.T) {
 		{"an SPF record for such a name", records.Record{Client: client, MailFrom: "x@localhost"}, nil, checks.AllowInSPF, ""},
 		{"an SPF record, and a bounce with such a HELO name", records.Record{Client: client, Helo: "localhost"}, nil, checks.AllowInSPF, ""},
 		{"an SPF record of the sender beside a reason about From", records.Record{Client: client, MailFrom: "x@example.com", Reason: "dmarc-reject", Outcomes: bank},
-			nil, checks.ReplaceSPF, `example.com. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
+			policy("v=spf1 +all"), checks.ReplaceSPF, `example.com. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
+		{"an SPF record with hosts that stay", sender, policy("v=spf1 A +ip4:198.51.100.7 ip4:203.0.113.0/24 ip6:2001:db8::/32 ?all"), checks.ReplaceSPF,
+			`example.com. IN TXT "v=spf1 a ip4:198.51.100.7 ip4:203.0.113.0/24 ip6:2001:db8::/32 ip4:192.0.2.9 -all"`},
+		{"an SPF record with a wide network", sender, policy("v=spf1 mx ip4:0.0.0.0/0 -all"), checks.ReplaceSPF, ""},
+		{"an SPF record with a provider that must stay", sender, policy("v=spf1 include:spf.provider.example +all"), checks.ReplaceSPF, ""},
+		{"an SPF record with a host that may not send", sender, policy("v=spf1 -ip4:198.51.100.7 +all"), checks.ReplaceSPF, ""},
+		{"an unknown SPF record", sender, nil, checks.ReplaceSPF, ""},
 		{"an MX record of the sender beside a reason about From", records.Record{Client: client, MailFrom: "x@example.com", Reason: "dmarc-reject", Outcomes: bank},
 			nil, checks.ReplaceMX, "example.com. IN MX 10 mail.example.com."},
 	} {

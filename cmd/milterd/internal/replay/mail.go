@@ -23,12 +23,14 @@ func newMail(m mailbox.Message) *mail {
 	if m.Attempt != nil {
 		return &mail{file: m.File, number: m.Number, attempt: m.Attempt}
 	}
-	return &mail{file: m.File, number: m.Number, header: session.Header(m.Head)}
+	fields, _ := session.Split(m.Head)
+	return &mail{file: m.File, number: m.Number, header: fields}
 }
 
 // isSigned reports whether a header section has a DKIM-Signature field.
 func isSigned(head string) bool {
-	_, ok := headers.First(session.Header(head), "DKIM-Signature")
+	fields, _ := session.Split(head)
+	_, ok := headers.First(fields, "DKIM-Signature")
 	return ok
 }
 

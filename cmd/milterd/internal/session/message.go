@@ -35,12 +35,6 @@ func Split(message string) (fields []headers.Field, body string) {
 	return fields, message
 }
 
-// Header returns the fields of a message that Split returns.
-func Header(message string) []headers.Field {
-	fields, _ := Split(message)
-	return fields
-}
-
 // joinLines returns lines as text, with CRLF at the end of each.
 func joinLines(lines []string) string {
 	if len(lines) == 0 {

@@ -27,7 +27,7 @@
 //	C: @before Subject: hello                     a line that the message had when it was signed
 //	C: @after Subject: [list] hello               a line that was added after the message was signed
 //
-// The command simulate uses the package, and replay splits header sections by Header. Start reading at Play.
+// The command simulate uses the package, and replay splits header sections by Split. Start reading at Play.
 package session
 
 import (

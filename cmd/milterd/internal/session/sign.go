@@ -217,7 +217,7 @@ func bodyHash(body string, c dkim.Canonicalization, key crypto.Signer) (string, 
 
 // headerHash returns the hash of the fields that h lists and of the signature field without b=, RFC 6376 section 3.7.
 func headerHash(message, h, signature string, relaxed bool) []byte {
-	fields := Header(message)
+	fields, _ := Split(message)
 	hash := sha256.New()
 	write := func(f headers.Field, end string) {
 		text := f.Name + ":" + strings.ReplaceAll(f.Value, "\n", "\r\n")
@@ -236,6 +236,7 @@ func headerHash(message, h, signature string, relaxed bool) []byte {
 			}
 		}
 	}
-	write(Header(signature)[0], "")
+	own, _ := Split(signature)
+	write(own[0], "")
 	return hash.Sum(nil)
 }

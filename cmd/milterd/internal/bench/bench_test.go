@@ -92,8 +92,8 @@ func TestLoad(t *testing.T) {
 			defer srv.Close()
 			c.load.socket = ln.Addr().String()
 			got := c.load.run()
-			if got.Errors != 0 || got.Messages != 100 || got.Refused != 50 {
-				t.Errorf("%d errors (%v), %d messages, %d refused; want 0, 100, 50", got.Errors, got.FirstErr, got.Messages, got.Refused)
+			if got.errors != 0 || got.messages != 100 || got.refused != 50 {
+				t.Errorf("%d errors (%v), %d messages, %d refused; want 0, 100, 50", got.errors, got.firstErr, got.messages, got.refused)
 			}
 			for st, want := range map[stage]int{negotiation: 20, mail: 100, rcpt: 100, field: 50 * 20, endOfMessage: 50, message: 100} {
 				if n := got.latency[st].count(); n != want {
@@ -112,8 +112,8 @@ func TestBaselines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := runBeside(t, serve, load{conns: 2, perConn: 2, hosts: 10, minSessions: 6, body: bodyOf(100)})
-			if got.Messages != 12 || got.Refused != 0 || got.DKIMPass != 0 {
-				t.Errorf("%d messages, %d refused, %d with dkim=pass; want 12, 0, 0", got.Messages, got.Refused, got.DKIMPass)
+			if got.messages != 12 || got.refused != 0 || got.dkimPass != 0 {
+				t.Errorf("%d messages, %d refused, %d with dkim=pass; want 12, 0, 0", got.messages, got.refused, got.dkimPass)
 			}
 			for st, waits := range map[stage]bool{helo: name == "go-milter", field: name == "go-milter", rcpt: true, endOfMessage: true} {
 				if n := got.latency[st].count(); n > 0 != waits {
@@ -139,8 +139,8 @@ func runBeside(t *testing.T, serve func(net.Listener, string) error, l load) *ta
 	t.Cleanup(func() { ln.Close() })
 	l.socket = ln.Addr().String()
 	got := l.run()
-	if got.Errors != 0 {
-		t.Fatalf("%d errors, the first: %v", got.Errors, got.FirstErr)
+	if got.errors != 0 {
+		t.Fatalf("%d errors, the first: %v", got.errors, got.firstErr)
 	}
 	return got
 }
@@ -155,12 +155,12 @@ func TestSigned(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := runBeside(t, serveMsgauth, l); got.DKIMPass != 12 {
-				t.Errorf("%d messages of 12 have dkim=pass", got.DKIMPass)
+			if got := runBeside(t, serveMsgauth, l); got.dkimPass != 12 {
+				t.Errorf("%d messages of 12 have dkim=pass", got.dkimPass)
 			}
 			l.body = "another " + l.body
-			if got := runBeside(t, serveMsgauth, l); got.DKIMPass != 0 {
-				t.Errorf("%d messages with another body have dkim=pass", got.DKIMPass)
+			if got := runBeside(t, serveMsgauth, l); got.dkimPass != 0 {
+				t.Errorf("%d messages with another body have dkim=pass", got.dkimPass)
 			}
 		})
 	}
@@ -185,9 +185,9 @@ func TestHistogram(t *testing.T) {
 func TestMedian(t *testing.T) {
 	t.Parallel()
 	rounds := [][]result{
-		{{Rate: 100}, {Rate: 300}},
-		{{Rate: 50}, {Rate: 200}},
-		{{Rate: 200}, {Rate: 200}},
+		{{rate: 100}, {rate: 300}},
+		{{rate: 50}, {rate: 200}},
+		{{rate: 200}, {rate: 200}},
 	}
 	of := func(figure func([]result, int) float64) float64 {
 		return median(rounds, func(_ int, round []result) float64 { return figure(round, 1) })
@@ -199,9 +199,9 @@ func TestMedian(t *testing.T) {
 		t.Errorf("median of the ratios %v, want 3", got)
 	}
 	rounds = [][]result{
-		{{Filter: bareMilterd, CPU: 1}, {CPU: 2}},
-		{{Filter: bareMilterd, CPU: 3}, {CPU: 3.5}},
-		{{Filter: bareMilterd, CPU: 2}, {CPU: 2}},
+		{{filter: bareMilterd, cpu: 1}, {cpu: 2}},
+		{{filter: bareMilterd, cpu: 3}, {cpu: 3.5}},
+		{{filter: bareMilterd, cpu: 2}, {cpu: 2}},
 	}
 	if got := of(added); got != 0.5 {
 		t.Errorf("median of the added CPU time %v, want 0.5", got)

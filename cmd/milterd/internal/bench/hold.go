@@ -19,8 +19,8 @@ type held struct {
 
 // heldCost is the cost of held connections.
 type heldCost struct {
-	Filter string
-	Memory float64 // bytes per connection
+	filter string
+	memory float64 // bytes per connection
 }
 
 // hold opens connections, sends HELO on each, and maybe the beginning of a message, and leaves them open.
@@ -61,7 +61,7 @@ func (b *bench) hold(programs []string, h held) ([]heldCost, error) {
 		for i := range conns {
 			conns[i].m.Quit()
 		}
-		list = append(list, heldCost{Filter: f.name, Memory: float64(after-before) / float64(h.n)})
+		list = append(list, heldCost{filter: f.name, memory: float64(after-before) / float64(h.n)})
 	}
 	return list, nil
 }

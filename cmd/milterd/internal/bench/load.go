@@ -72,22 +72,22 @@ var events = [allStages]struct {
 
 // tally has the counts of one run, or the sums of several.
 type tally struct {
-	Messages int
-	Refused  int // messages with a 4yz or 5yz reply
-	DKIMPass int // messages to which the filter added an Authentication-Results field with dkim=pass
-	Errors   int
-	FirstErr error
-	Took     time.Duration
+	messages int
+	refused  int // messages with a 4yz or 5yz reply
+	dkimPass int // messages to which the filter added an Authentication-Results field with dkim=pass
+	errors   int
+	firstErr error
+	took     time.Duration
 	latency  [allStages]histogram
 }
 
 func (t *tally) add(o *tally) {
-	t.Messages += o.Messages
-	t.Refused += o.Refused
-	t.DKIMPass += o.DKIMPass
-	t.Errors += o.Errors
-	t.FirstErr = cmp.Or(t.FirstErr, o.FirstErr)
-	t.Took += o.Took
+	t.messages += o.messages
+	t.refused += o.refused
+	t.dkimPass += o.dkimPass
+	t.errors += o.errors
+	t.firstErr = cmp.Or(t.firstErr, o.firstErr)
+	t.took += o.took
 	for i := range t.latency {
 		t.latency[i].merge(&o.latency[i])
 	}
@@ -109,8 +109,8 @@ func (l load) run() *tally {
 					return
 				}
 				if err := c.session(l.host(n)); err != nil {
-					c.Errors++
-					c.FirstErr = err
+					c.errors++
+					c.firstErr = err
 				}
 			}
 		})
@@ -120,7 +120,7 @@ func (l load) run() *tally {
 	for i := range tallies {
 		sum.add(&tallies[i])
 	}
-	sum.Took = time.Since(began)
+	sum.took = time.Since(began)
 	return sum
 }
 
@@ -158,9 +158,9 @@ func (c *client) session(host int) error {
 			return c.err
 		}
 		c.latency[message].add(time.Since(began))
-		c.Messages++
+		c.messages++
 		if c.refused {
-			c.Refused++
+			c.tally.refused++
 		}
 		c.m.Send(gomilter.CodeAbort, nil)
 	}
@@ -192,7 +192,7 @@ func (c *client) message(host, i int) {
 	c.send(endOfMessage, func() (miltertest.Response, error) {
 		r, err := c.m.EndOfMessage(nil)
 		if slices.ContainsFunc(r.Changes, isDKIMPass) {
-			c.DKIMPass++
+			c.dkimPass++
 		}
 		return r, err
 	}, "i", queue)

@@ -280,6 +280,6 @@ func (b *bench) round(f *filter, sc scenario, warmUp bool) (result, error) {
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", f.name, err)
 	}
-	r.Filter, r.Asked = f.name, float64(b.dns.asked.Load()-asked)/float64(max(r.tally.Messages, 1))
+	r.filter, r.asked = f.name, float64(b.dns.asked.Load()-asked)/float64(max(r.tally.messages, 1))
 	return r, nil
 }

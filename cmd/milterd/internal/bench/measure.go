@@ -9,15 +9,15 @@ import (
 
 // result has the figures of one round of one filter, or of several with one store.
 type result struct {
-	Filter    string
-	Rate      float64 // messages per second
-	CPU       float64 // milliseconds of the filter per message
-	ServerCPU float64 // of its Redis server
-	Asked     float64 // DNS questions per message
-	Refused   float64 // share of the messages
-	DKIMPass  float64 // share of the messages with the result dkim=pass
-	Memory    int64   // resident set size at the end, in bytes
-	P50, P99  float64 // latency of a message in milliseconds
+	filter    string
+	rate      float64 // messages per second
+	cpu       float64 // milliseconds of the filter per message
+	serverCPU float64 // of its Redis server
+	asked     float64 // DNS questions per message
+	refused   float64 // share of the messages
+	dkimPass  float64 // share of the messages with the result dkim=pass
+	memory    int64   // resident set size at the end, in bytes
+	p50, p99  float64 // latency of a message in milliseconds
 	tally     *tally
 }
 
@@ -43,21 +43,21 @@ func measure(filters []*filter, server *filter, loads []load) (result, error) {
 	for _, o := range tallies {
 		t.add(o)
 	}
-	if t.Errors > 0 {
-		return result{}, fmt.Errorf("%d errors in %d messages, the first: %w", t.Errors, t.Messages, t.FirstErr)
+	if t.errors > 0 {
+		return result{}, fmt.Errorf("%d errors in %d messages, the first: %w", t.errors, t.messages, t.firstErr)
 	}
-	n := float64(max(t.Messages, 1))
+	n := float64(max(t.messages, 1))
 	r := result{
-		Rate: n * float64(len(loads)) / t.Took.Seconds(), CPU: (after - before) / n * 1000, ServerCPU: (serverAfter - serverBefore) / n * 1000,
-		Refused: float64(t.Refused) / n, DKIMPass: float64(t.DKIMPass) / n,
-		P50: t.latency[message].quantile(.5), P99: t.latency[message].quantile(.99), tally: t,
+		rate: n * float64(len(loads)) / t.took.Seconds(), cpu: (after - before) / n * 1000, serverCPU: (serverAfter - serverBefore) / n * 1000,
+		refused: float64(t.refused) / n, dkimPass: float64(t.dkimPass) / n,
+		p50: t.latency[message].quantile(.5), p99: t.latency[message].quantile(.99), tally: t,
 	}
 	for _, f := range filters {
 		rss, err := f.rss()
 		if err != nil {
 			return r, err
 		}
-		r.Memory += rss
+		r.memory += rss
 	}
 	return r, nil
 }

@@ -25,17 +25,17 @@ func ratio(figure func([]result, int) float64) func([]result, int) float64 {
 
 // added returns the CPU time of a message above that of milterd without DKIM, DMARC and author checks in the same round.
 func added(round []result, k int) float64 {
-	bare := slices.IndexFunc(round, func(r result) bool { return r.Filter == bareMilterd })
-	return round[k].CPU - round[bare].CPU
+	bare := slices.IndexFunc(round, func(r result) bool { return r.filter == bareMilterd })
+	return round[k].cpu - round[bare].cpu
 }
 
-func rate(round []result, k int) float64 { return round[k].Rate }
-func cpu(round []result, k int) float64  { return round[k].CPU }
+func rate(round []result, k int) float64 { return round[k].rate }
+func cpu(round []result, k int) float64  { return round[k].cpu }
 
 // report prints the medians of all rounds of a scenario, and the time that the MTA waited for the reply at each stage.
 func report(w io.Writer, sc scenario, rounds [][]result) {
 	fmt.Fprintf(w, "\n### %s: %s\n\n", sc.name, sc.about)
-	base := rounds[0][0].Filter
+	base := rounds[0][0].filter
 	fmt.Fprintf(w, "| filter | messages/s | x %s | CPU ms/message | x %s | more than %s | p50 ms | p99 ms | DNS questions/message | refused %% | "+
 		"dkim=pass %% | RSS MiB |\n", base, base, bareMilterd)
 	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
@@ -46,11 +46,11 @@ func report(w io.Writer, sc scenario, rounds [][]result) {
 		of := func(figure func(result) float64) float64 {
 			return median(rounds, func(_ int, round []result) float64 { return figure(round[k]) })
 		}
-		fmt.Fprintf(w, "| %s | %.0f | %.2f | %.3f | %.2f | %+.3f | %.2f | %.2f | %.2f | %.1f | %.1f | %.1f |\n", rounds[0][k].Filter,
+		fmt.Fprintf(w, "| %s | %.0f | %.2f | %.3f | %.2f | %+.3f | %.2f | %.2f | %.2f | %.1f | %.1f | %.1f |\n", rounds[0][k].filter,
 			ofRounds(rate), ofRounds(ratio(rate)), ofRounds(cpu), ofRounds(ratio(cpu)), ofRounds(added),
-			of(func(m result) float64 { return m.P50 }), of(func(m result) float64 { return m.P99 }),
-			of(func(m result) float64 { return m.Asked }), 100*of(func(m result) float64 { return m.Refused }),
-			100*of(func(m result) float64 { return m.DKIMPass }), of(func(m result) float64 { return float64(m.Memory) / (1 << 20) }))
+			of(func(m result) float64 { return m.p50 }), of(func(m result) float64 { return m.p99 }),
+			of(func(m result) float64 { return m.asked }), 100*of(func(m result) float64 { return m.refused }),
+			100*of(func(m result) float64 { return m.dkimPass }), of(func(m result) float64 { return float64(m.memory) / (1 << 20) }))
 	}
 	fmt.Fprint(w, "\n| stage (p50 / p99 ms) |")
 	sums := make([]tally, len(rounds[0]))
@@ -58,7 +58,7 @@ func report(w io.Writer, sc scenario, rounds [][]result) {
 		for _, round := range rounds {
 			sums[k].add(round[k].tally)
 		}
-		fmt.Fprintf(w, " %s |", rounds[0][k].Filter)
+		fmt.Fprintf(w, " %s |", rounds[0][k].filter)
 	}
 	fmt.Fprintln(w, "\n|---|"+strings.Repeat("--:|", len(sums)))
 	for st, e := range events {
@@ -82,6 +82,6 @@ func reportHeld(w io.Writer, h held, list []heldCost) {
 	}
 	fmt.Fprintf(w, "\n### %s: %d %s\n\n| filter | KiB per connection |\n|---|--:|\n", h.name, h.n, about)
 	for _, c := range list {
-		fmt.Fprintf(w, "| %s | %.1f |\n", c.Filter, c.Memory/1024)
+		fmt.Fprintf(w, "| %s | %.1f |\n", c.filter, c.memory/1024)
 	}
 }

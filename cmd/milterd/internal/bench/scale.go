@@ -291,11 +291,11 @@ func reportScale(sites []*site) {
 			}
 			return of(s.rounds[half:]) / of(s.rounds[:half])
 		}
-		cpu, p99 := func(r result) float64 { return r.CPU }, func(r result) float64 { return r.P99 }
+		cpu, p99 := func(r result) float64 { return r.cpu }, func(r result) float64 { return r.p99 }
 		fmt.Printf("| %s | %d | %.0f | %.2f | %.0f | %.3f | %.2f | %.2f | %.3f | %.2f | %.2f | %.2f | %.2f | %.0f |\n", s.name, s.records,
-			float64(diskUse(s.folder))/(1<<20), s.ready.Seconds(), of(func(r result) float64 { return r.Rate }), of(cpu), over(cpu), later(cpu),
-			of(func(r result) float64 { return r.ServerCPU }), of(func(r result) float64 { return r.P50 }), of(p99), over(p99), later(p99),
-			of(func(r result) float64 { return float64(r.Memory) / (1 << 20) }))
+			float64(diskUse(s.folder))/(1<<20), s.ready.Seconds(), of(func(r result) float64 { return r.rate }), of(cpu), over(cpu), later(cpu),
+			of(func(r result) float64 { return r.serverCPU }), of(func(r result) float64 { return r.p50 }), of(p99), over(p99), later(p99),
+			of(func(r result) float64 { return float64(r.memory) / (1 << 20) }))
 	}
 }
 

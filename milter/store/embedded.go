@@ -188,7 +188,7 @@ func (e *embedded) load(ctx context.Context, key string) (c change, ok bool, err
 	now := e.clock.now()
 	c, known, writes := e.buffer.get(key)
 	if !known {
-		raw, err := query(ctx, e, func(db *pebble.DB) ([]byte, error) { return lookup(db, key) })
+		raw, err := query(ctx, e, func(db *pebble.DB) ([]byte, error) { return rawValue(db, key) })
 		if err != nil {
 			return change{}, false, err
 		}
@@ -222,8 +222,8 @@ func (e *embedded) wake() {
 	}
 }
 
-// lookup returns the value of a key in the database, or nil.
-func lookup(db *pebble.DB, key string) ([]byte, error) {
+// rawValue returns the value of a key in the database, with its deadline, or nil.
+func rawValue(db *pebble.DB, key string) ([]byte, error) {
 	raw, done, err := db.Get([]byte(key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
@@ -252,7 +252,7 @@ func (e *embedded) probe(ctx context.Context) error {
 			if err := e.checkFolder(); err != nil {
 				return nil, err
 			}
-			return lookup(db, "")
+			return rawValue(db, "")
 		})
 	})
 	return err

@@ -42,7 +42,7 @@ func isReserved(key string) bool { return key == clockKey || key == formatKey }
 // number returns the number in a record of the store's own. It is 0 if there is none, or if it cannot be read: the next write
 // replaces it.
 func number(db *pebble.DB, key string) (int64, error) {
-	raw, err := lookup(db, key)
+	raw, err := rawValue(db, key)
 	value, _, _ := decode(raw)
 	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
 		return n, nil

@@ -88,7 +88,7 @@ func TestFormatIsWritten(t *testing.T) {
 				t.Errorf("after %q: got %q, %v", before, r.Key, err)
 			}
 		}
-		raw, err := lookup(s.driver.(*embedded).db, formatKey)
+		raw, err := rawValue(s.driver.(*embedded).db, formatKey)
 		if err != nil {
 			t.Fatal(err)
 		}

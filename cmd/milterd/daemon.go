@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -124,6 +125,15 @@ func (d *daemon) maintain() (stop func()) {
 			d.pipeline.Load().Maintain(ctx, time.Now())
 		})
 	})
+}
+
+// protect calls f and reports whether it returned. A panic is an error in the log and does not end the daemon.
+func (d *daemon) protect(what string, f func()) bool {
+	err := checks.Protect(func() error { f(); return nil })
+	if p, ok := errors.AsType[*checks.PanicError](err); ok {
+		d.log.WithFields(logrus.Fields{"in": what, "stack": string(p.Stack)}).Error(p)
+	}
+	return err == nil
 }
 
 // inBackground calls f in a goroutine. stop ends its context and waits until it returns.

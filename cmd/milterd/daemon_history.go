@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"milterd/checks"
 	"milterd/milter/records"
 )
 
@@ -25,7 +26,8 @@ func (d *daemon) startSeeding() (stop func()) {
 		return func() {}
 	}
 	return inBackground(func(ctx context.Context) {
-		if err := d.seedHistory(ctx, seedRetry); err != nil && ctx.Err() == nil {
+		err := checks.Protect(func() error { return d.seedHistory(ctx, seedRetry) })
+		if err != nil && ctx.Err() == nil {
 			d.log.WithError(err).Warn("cannot read the records: the charts lack decisions from before the start of the daemon")
 		}
 	})

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -137,13 +136,9 @@ func (d *daemon) serveHTTP(ln net.Listener, handler http.Handler, timeout time.D
 // logPanics returns handler with an error in the log for each panic. What net/http logs has the level debug.
 func (d *daemon) logPanics(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if v := recover(); v != nil {
-				d.log.WithFields(logrus.Fields{"path": r.URL.Path, "stack": string(debug.Stack())}).Errorf("panic: %v", v)
-				panic(http.ErrAbortHandler) // ends the connection
-			}
-		}()
-		handler.ServeHTTP(w, r)
+		if !d.protect(r.URL.Path, func() { handler.ServeHTTP(w, r) }) {
+			panic(http.ErrAbortHandler) // ends the connection
+		}
 	})
 }
 

@@ -197,7 +197,7 @@ func TestPanicOfAPage(t *testing.T) {
 		t.Error(err)
 	}
 	output.Close(time.Minute)
-	if got := lines.String(); strings.Count(got, `level=error msg="panic: a fault" path=/status stack=`) != 2 {
+	if got := lines.String(); strings.Count(got, `level=error msg="panic: a fault" in=/status stack=`) != 2 {
 		t.Errorf("log: %s", got)
 	}
 }

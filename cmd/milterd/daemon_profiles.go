@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"milterd/checks"
 	"milterd/cmd/milterd/internal/profiles"
 )
 
@@ -48,7 +49,8 @@ func (s *profileSentences) get(now time.Time, find func(context.Context) ([]prof
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), profilesTimeout)
 			defer cancel()
-			list, err := find(ctx)
+			var list []profiles.Result
+			err := checks.Protect(func() (err error) { list, err = find(ctx); return err })
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if s.making, s.made = false, now; err == nil {

@@ -55,7 +55,10 @@ func (d *daemon) reloadWhenAsked(ctx context.Context, hup <-chan os.Signal) {
 func (d *daemon) reload() {
 	notify(sd.SdNotifyReloading + "\n" + sd.SdNotifyMonotonicUsec()) // Type=notify-reload needs the time
 	defer notify(sd.SdNotifyReady)
-	cfg, p, errs := d.readAgain()
+	var errs []string
+	if !d.protect("reload", func() { errs = d.tryReload() }) {
+		errs = []string{"there was a panic, see the log"}
+	}
 	if len(errs) > 0 {
 		f := &failedReload{Since: time.Now(), File: d.file, Errors: errs[:min(len(errs), maxReloadErrors)], count: len(errs)}
 		if before := d.reloadFailed.Load(); before != nil {
@@ -65,6 +68,16 @@ func (d *daemon) reload() {
 		d.log.Error("reload failed: the old configuration stays in force")
 		return
 	}
+	d.reloadFailed.Store(nil)
+	d.log.Info("configuration reloaded")
+}
+
+// tryReload puts the configuration of the file in force, or returns its errors.
+func (d *daemon) tryReload() []string {
+	cfg, p, errs := d.readAgain()
+	if len(errs) > 0 {
+		return errs
+	}
 	running, keys := d.keepUntilRestart(cfg)
 	d.log.SetLevel(cfg.Log.Level)
 	p.Reload(d.pipeline.Load())
@@ -73,8 +86,7 @@ func (d *daemon) reload() {
 	d.mu.Lock()
 	d.cfg, d.waitingKeys = running, keys
 	d.mu.Unlock()
-	d.reloadFailed.Store(nil)
-	d.log.Info("configuration reloaded")
+	return nil
 }
 
 // readAgain reads the configuration file and builds its pipeline. It logs the problems and returns the errors.

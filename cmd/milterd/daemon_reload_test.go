@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/syslog"
 	"path/filepath"
@@ -9,11 +10,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/profiles"
 	"milterd/milter/log"
 )
 
@@ -87,4 +90,32 @@ func TestMovedKeysAreNoChange(t *testing.T) {
 	if _, changed := d.keepUntilRestart(parseConfig(t, "# moved\nprofile: watch\n"+text)); len(changed) > 0 {
 		t.Errorf("changed keys %q", changed)
 	}
+}
+
+// TestPanicOfReload tests that a panic is a failed reload.
+func TestPanicOfReload(t *testing.T) {
+	t.Parallel()
+	var lines bytes.Buffer
+	output := log.ToWriter(&lines, false, false)
+	d := &daemon{log: output.Logger(logrus.InfoLevel)} // without a configuration, with which the new one is compared
+	d.reload()
+	output.Close(time.Minute)
+	if f := d.reloadFailed.Load(); f == nil || !strings.Contains(f.String(), "there was a panic") || !strings.Contains(lines.String(), "in=reload stack=") {
+		t.Errorf("%v, log: %s", f, &lines)
+	}
+}
+
+// TestPanicOfProfiles tests that a panic while the decisions are read does not end the daemon.
+func TestPanicOfProfiles(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var s profileSentences
+		for range 2 {
+			if list := s.get(time.Now(), func(context.Context) ([]profiles.Result, error) { panic("a fault") }); len(list) > 0 {
+				t.Errorf("got %q", list)
+			}
+			synctest.Wait()
+			time.Sleep(profilesFor)
+		}
+	})
 }

@@ -48,8 +48,8 @@ func (c *check) findPath(ctx context.Context, r *checks.Request) path {
 	return p
 }
 
-// isForwarded reports whether the client is a forwarder of the recipients. It is one of all or of none, as the
-// others come in another message.
+// isForwarded reports whether the client is a forwarder of the recipients. It is one of all or of none, as the others come in another
+// message.
 func isForwarded(r *checks.Request) bool {
 	for i, rcpt := range r.Envelope.Rcpts {
 		if rcpt.Refused == "" && r.Forwarded(i) {

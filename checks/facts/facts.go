@@ -8,8 +8,8 @@
 // Each function that asks the DNS has a companion that returns its questions for checks.Prefetcher: Iprev and
 // PrefetchIprev, for example. The evaluators of protocols are packages below this one, such as facts/spf.
 //
-// The other functions are about texts: domains as A-labels (domain.go), names that networks give to pools of addresses (dynamic.go,
-// spelled.go), and forms of a mailbox to compare (mailbox.go).
+// The other functions are about texts: domains as A-labels (domain.go), names of pools of addresses (dynamic.go, spelled.go), and
+// forms of a mailbox to compare (mailbox.go).
 package facts
 
 // maxHosts is the number of names in one answer whose addresses are looked up: a hostile zone can have hundreds. RFC 7208

@@ -15,7 +15,7 @@ import (
 	"milterd/headers"
 )
 
-// signature is a DKIM-Signature field. While its Status is empty, it is to be verified.
+// signature is a DKIM-Signature field. It is undecided while its Status is empty.
 type signature struct {
 	Result
 	field                int       // index in the header section

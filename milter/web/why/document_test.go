@@ -90,11 +90,11 @@ func TestDocumentOfADecision(t *testing.T) {
 	}
 	wrongNow := s.document("POST", link, "application/json").Test
 	want := []string{"9.2.0.192.in-addr.arpa. IN PTR mail.example.com.", "mail.example.com. IN A 192.0.2.9"}
-	if wrongNow == nil || wrongNow.State != wrong || strings.Join(wrongNow.Lines[0].Records, "|") != strings.Join(want, "|") {
+	if wrongNow == nil || wrongNow.State != stateWrong || strings.Join(wrongNow.Lines[0].Records, "|") != strings.Join(want, "|") {
 		t.Errorf("the test: %+v", wrongNow)
 	}
 	s.setZone(strings.Replace(partlyRepairedZone, "v=spf1 mx", "v=spf1 a:mail.example.com", 1))
-	if after := s.document("POST", link, "application/json").Test; after == nil || after.State != repaired || !after.Lifted {
+	if after := s.document("POST", link, "application/json").Test; after == nil || after.State != stateRepaired || !after.Lifted {
 		t.Errorf("the test after the repair: %+v", after)
 	}
 }

@@ -14,11 +14,11 @@ import (
 type todo string
 
 const (
-	repair  todo = ""        // somebody has to repair something
-	wait    todo = "wait"    // it passes by itself
-	block   todo = "block"   // it ends by itself, but its cause may not
-	ask     todo = "ask"     // only this site can change it
-	account todo = "account" // the account may be in the hands of somebody else
+	todoRepair  todo = ""        // somebody has to repair something
+	todoWait    todo = "wait"    // it passes by itself
+	todoBlock   todo = "block"   // it ends by itself, but its cause may not
+	todoAsk     todo = "ask"     // only this site can change it
+	todoAccount todo = "account" // the account may be in the hands of somebody else
 )
 
 // lead is the beginning of a page: what became of the message, and what to do about it. It is for everybody who sends mail.
@@ -44,7 +44,7 @@ func (p *pages) leadOf(v reasonView, rec *records.Record) *lead {
 		l.Became = "The message is not delivered yet: " + p.Site + " deferred it. The mail server that sent it tries again by itself, usually for some days."
 	}
 	l.Do = p.whatToDo(v.Do, temporary, after)
-	if rec != nil && v.Do != wait && v.Do != account {
+	if rec != nil && v.Do != todoWait && v.Do != todoAccount {
 		l.Forward = p.forward(v, *rec)
 	}
 	return l
@@ -54,15 +54,15 @@ func (p *pages) leadOf(v reasonView, rec *records.Record) *lead {
 func (p *pages) whatToDo(do todo, temporary bool, after string) string {
 	postmaster := "postmaster@" + p.Site
 	switch {
-	case do == wait && temporary:
+	case do == todoWait && temporary:
 		return "You do not need to do anything. The message is accepted when it is sent again" + after + "."
-	case do == wait:
+	case do == todoWait:
 		return "Send it again" + cmp.Or(after, " later") + "."
-	case do == block:
+	case do == todoBlock:
 		return "Your server is blocked. Whoever runs it has to find the cause. Mail is accepted again" + cmp.Or(after, " when the block has ended") + "; sending it sooner does not help."
-	case do == ask:
+	case do == todoAsk:
 		return "Sending it again does not help. Only this site can let the mail in: write to " + postmaster + ", and say what the reply below says."
-	case do == account:
+	case do == todoAccount:
 		return "If you sent all this mail, the rest is accepted" + cmp.Or(after, " later") + ". If you did not, change the password of your account at once: somebody else uses it."
 	case temporary:
 		return "It is delivered when the fault below is repaired, or without a repair if only a DNS answer was missing. Whoever runs the mail server has to look at it."

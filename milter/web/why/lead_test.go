@@ -39,10 +39,10 @@ func TestFirstLine(t *testing.T) {
 			}
 			do := texts.Reasons[reason.ID].Do
 			forward := strings.Contains(first, "Send this to those who do On Sat, 21 Nov 2026 12:00:00 UTC, mx.example.org did not accept our message")
-			if want := do != wait && do != account; forward != want {
+			if want := do != todoWait && do != todoAccount; forward != want {
 				t.Errorf("a paragraph to forward: %v, want %v: %s", forward, want, first)
 			}
-			if do != repair && strings.Contains(p.Text, "Repair it and send the message again") {
+			if do != todoRepair && strings.Contains(p.Text, "Repair it and send the message again") {
 				t.Errorf("nothing can be repaired: %s", p.Text)
 			}
 			if forward && !strings.Contains(p.Text, testURL+"/why/"+reason.ID+"?r=") {

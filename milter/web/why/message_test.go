@@ -37,17 +37,17 @@ func TestAuthenticationAgain(t *testing.T) {
 		state, line   string
 		records       string
 	}{
-		{"DMARC fails without the signature", "x@bank.example", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), unsigned, unsigned,
+		{"DMARC fails without the signature", "x@bank.example", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), stateUnsigned, stateUnsigned,
 			`bank.example. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
-		{"likewise, with a sender in a subdomain", "x@news.bank.example", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), unsigned, unsigned,
+		{"likewise, with a sender in a subdomain", "x@news.bank.example", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), stateUnsigned, stateUnsigned,
 			`news.bank.example. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
-		{"likewise, a bounce", "", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), unsigned, unsigned,
+		{"likewise, a bounce", "", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), stateUnsigned, stateUnsigned,
 			`mail.bank.example. IN TXT "v=spf1 a ip4:192.0.2.9 -all"`},
-		{"no record helps a sender of another domain", "x@example.net", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), unsigned, unsigned, ""},
-		{"SPF is that of the sender, not of From", "x@example.net", "dmarc", "auth-none", applies("dmarc", "auth-none"), wrong, wrong,
+		{"no record helps a sender of another domain", "x@example.net", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), stateUnsigned, stateUnsigned, ""},
+		{"SPF is that of the sender, not of From", "x@example.net", "dmarc", "auth-none", applies("dmarc", "auth-none"), stateWrong, stateWrong,
 			`example.net. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
-		{"DMARC passes by SPF", "x@bank.example", "dmarc", "dmarc-reject", []checks.Result{{Check: "dmarc"}}, repaired, repaired, ""},
-		{"a signature", "x@example.net", "dkim", "dkim-fail", []checks.Result{{Check: "dkim"}}, unsigned, unsigned, ""},
+		{"DMARC passes by SPF", "x@bank.example", "dmarc", "dmarc-reject", []checks.Result{{Check: "dmarc"}}, stateRepaired, stateRepaired, ""},
+		{"a signature", "x@example.net", "dkim", "dkim-fail", []checks.Result{{Check: "dkim"}}, stateUnsigned, stateUnsigned, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

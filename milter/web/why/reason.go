@@ -71,7 +71,7 @@ func (p *pages) test(w http.ResponseWriter, r *http.Request) {
 		resp.res = p.compare(tested, p.Tester.Again(r.Context(), tested, p.testedChecks()))
 		if tested.Helo != resp.rec.Helo {
 			resp.res.Helo = tested.Helo // the name that is refused may still be sent, so a block stays
-		} else if resp.res.State == repaired {
+		} else if resp.res.State == stateRepaired {
 			var err error
 			if resp.res.Lifted, err = p.Tester.Repaired(r.Context(), *resp.rec); err != nil {
 				p.warn("lift", err)

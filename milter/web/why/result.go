@@ -10,12 +10,12 @@ import (
 
 // The states of a result and of its lines.
 const (
-	repaired = "repaired"
-	wrong    = "wrong"    // the reason still applies
-	also     = "also"     // the reason applies now, but did not when the mail was refused
-	noted    = "noted"    // the reason applies, but this site does not refuse mail for it
-	unknown  = "unknown"  // the check failed
-	unsigned = "unsigned" // only a new message can show whether its signature passes
+	stateRepaired = "repaired"
+	stateWrong    = "wrong"    // the reason still applies
+	stateAlso     = "also"     // the reason applies now, but did not when the mail was refused
+	stateNoted    = "noted"    // the reason applies, but this site does not refuse mail for it
+	stateUnknown  = "unknown"  // the check failed
+	stateUnsigned = "unsigned" // only a new message can show whether its signature passes
 )
 
 // result is the result of testing a record again.
@@ -83,10 +83,10 @@ func (p *pages) compare(rec records.Record, now []checks.Result) *result {
 	}
 	applies, failed := summarize(now)
 	facts := repairFacts{values: newValues(rec, p.Site), results: now}
-	res := &result{State: repaired, Lines: []line{}, Asked: p.askedOf(records.Trace(now)), Temporary: strings.HasPrefix(rec.Reply, "4")}
+	res := &result{State: stateRepaired, Lines: []line{}, Asked: p.askedOf(records.Trace(now)), Temporary: strings.HasPrefix(rec.Reply, "4")}
 	for _, o := range applies {
 		if applied(o) {
-			res.addWrong(o, wrong, facts)
+			res.addWrong(o, stateWrong, facts)
 		}
 	}
 	for _, b := range before {
@@ -100,7 +100,7 @@ func (p *pages) compare(rec records.Record, now []checks.Result) *result {
 	}
 	for _, o := range applies {
 		if !applied(o) && (o.Reason.Repair != checks.NoRepair || ofHelo(records.Outcome{Check: o.Check, Reason: o.Reason.ID})) {
-			res.addWrong(o, also, facts)
+			res.addWrong(o, stateAlso, facts)
 		}
 	}
 	return res
@@ -129,9 +129,9 @@ func (res *result) addWrong(o checks.Outcome, state string, facts repairFacts) {
 		res.addUnsigned(l) // there was no signature this time
 		return
 	case o.Action < checks.Greylist:
-		l.State = noted
+		l.State = stateNoted
 	default:
-		res.State = wrong
+		res.State = stateWrong
 	}
 	l.Above = len(l.Records) > 0 && !slices.ContainsFunc(l.Records, func(record string) bool { return !res.hasRecord(record) })
 	res.add(l)
@@ -139,9 +139,9 @@ func (res *result) addWrong(o checks.Outcome, state string, facts repairFacts) {
 
 // addUnsigned adds a line for a reason that a signature may have repaired.
 func (res *result) addUnsigned(l line) {
-	l.State = unsigned
-	if res.State == repaired {
-		res.State = unsigned
+	l.State = stateUnsigned
+	if res.State == stateRepaired {
+		res.State = stateUnsigned
 	}
 	res.add(l)
 }
@@ -160,11 +160,11 @@ func (res *result) hasRecord(record string) bool {
 
 // addGone adds a line for a reason of the record that does not apply now, or whose check failed.
 func (res *result) addGone(o records.Outcome, failed bool) {
-	state := repaired
+	state := stateRepaired
 	if failed {
-		state = unknown
-		if res.State != wrong {
-			res.State = unknown
+		state = stateUnknown
+		if res.State != stateWrong {
+			res.State = stateUnknown
 		}
 	}
 	res.add(line{State: state, Reason: o.Reason, Text: o.Text})

@@ -52,7 +52,7 @@ func (p *pages) seen(rec records.Record) *seen {
 	s := &seen{
 		Reply: maskRecipients(rec, rec.Reply), Time: rec.Time, Until: rec.Time.Add(p.Keep), Client: "unknown",
 		Helo: web.Shown(rec.Helo), MailFrom: web.Shown(rec.MailFrom), Reason: rec.Reason, Ref: p.Signer.Sign(rec.ID, rec.Reason),
-		Retry: retryOf(rec), CanTest: len(p.testable(rec)) > 0, TestsHelo: testsHelo(rec), Fault: p.texts.Reasons[rec.Reason].Do == repair,
+		Retry: retryOf(rec), CanTest: len(p.testable(rec)) > 0, TestsHelo: testsHelo(rec), Fault: p.texts.Reasons[rec.Reason].Do == todoRepair,
 		Temporary: strings.HasPrefix(rec.Reply, "4"), Details: details(rec), Values: map[string]string{}, Others: []other{},
 	}
 	s.Asked = p.askedOf(slices.DeleteFunc(slices.Clone(rec.Checks), func(c records.Check) bool {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
 	"milterd/checks"
 	"milterd/milter/miltertest"
 )
@@ -74,11 +76,13 @@ func TestFieldsAreAccounted(t *testing.T) {
 }
 
 // TestDroppedIsNotAccounted tests that recipients and fields beyond the limits, which are not kept, count as no memory,
-// and that an ABORT frees the header section. The recipients stay for the event Reset.
+// and that an ABORT frees the header section. The recipients stay for the event Reset. One line of the log says that recipients were
+// deferred.
 func TestDroppedIsNotAccounted(t *testing.T) {
 	t.Parallel()
 	const size, most = 900_000, maxRcptBytes + maxHeaderBytes
-	addr, srv, _ := start(t, nil, accept)
+	var log *logtest.Hook
+	addr, srv, _ := start(t, func(srv *Server) { log = logtest.NewLocal(srv.Log.Logger) }, accept)
 	d := dial(t, addr)
 	d.hello()
 	d.must(d.Mail("alice@example.net", map[string]string{"i": "Q1"}))
@@ -92,6 +96,11 @@ func TestDroppedIsNotAccounted(t *testing.T) {
 	}
 	d.must(d.EndOfHeader(nil))
 	want(t, "a recipient after the header section", d.rcpt("r"+strings.Repeat("r", size)), "452 4.5.3 too many recipients")
+	var lines []string
+	for _, line := range log.AllEntries() {
+		lines = append(lines, line.Message)
+	}
+	want(t, "log", strings.Join(lines, "|"), "too many recipients: deferring further ones|header section too large: only its beginning is checked")
 	if held := srv.heldMemory(); held < most-4*size || held > most {
 		t.Errorf("%d bytes, want %d or a little less", held, most)
 	}

@@ -54,8 +54,9 @@ type Server struct {
 	held      atomic.Int64   // bytes that all sessions hold
 	proxy     proxyDetector
 
-	tooManyConns, tooMuchMemory onceAMinute // for what is logged about a limit
-	noChanges, noQuarantine     sync.Once   // for warnings about what the MTA does not offer
+	tooManyConns, tooManyRcpts, tooMuchMemory onceAMinute // for what is logged about a limit
+
+	noChanges, noQuarantine sync.Once // for warnings about what the MTA does not offer
 }
 
 // ErrServerClosed is the error of Serve after Shutdown.

@@ -272,6 +272,9 @@ func (s *session) rcpt(to string) *checks.Reply {
 	s.mergeMacros()
 	size := len(to) + rcptOverhead
 	if len(s.Envelope.Rcpts) >= maxRecipients || s.rcptBytes+size > maxRcptBytes {
+		if s.srv.tooManyRcpts.allows(s.srv.now()) {
+			s.srv.Log.WithFields(s.LogFields()).Warn("too many recipients: deferring further ones")
+		}
 		return &checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}
 	}
 	rcpt := checks.Recipient{Address: checks.ParseAddress(to)}

@@ -25,7 +25,7 @@ connections | {max_connections}, or as many as leave {cmd/milterd.spareFiles} fi
 time between two commands | {milter.idleTimeout time} | the connection is closed, and the mail server goes on without milterd
 a packet, the time to read it, the time to write its answer | {milter.maxPacket bytes}, {milter.defaultPacketTimeout time}, {milter.writeTimeout time} | the connection is closed
 time of all checks for one answer | {budget} (budget) | on_error applies to checks that have no result yet
-recipients of a message | {milter.maxRecipients}, of {milter.maxRcptBytes bytes} together | 452 4.5.3: the client sends to the others in another transaction
+recipients of a message | {milter.maxRecipients}, of {milter.maxRcptBytes bytes} together | 452 4.5.3: the client sends to the others in another transaction; the log says so once a minute
 header section | {milter.maxHeaderBytes bytes} | the part before it is checked, with a warning in the log; 451 4.6.0 at the end of the message if a From, Subject or Content-Type field is beyond it
 Authentication-Results fields with the own authserv-id, X-Milterd fields | {milter.maxForged} of each are removed | 451 4.6.0 at the end of the message, with a warning in the log
 macros | {milter.maxMacros} of {milter.maxMacroLength bytes} | further ones are ignored

@@ -82,7 +82,7 @@ func (c *chain) addNegative(m *dns.Msg, asked string) (complete bool) {
 	if m.Rcode == dns.RcodeSuccess && c.end != asked && soa == nil {
 		return false
 	}
-	c.answer.NXDomain = m.Rcode == dns.RcodeNameError
+	c.answer.NXDomain = m.Rcode == dns.RcodeNameError || m.Rcode == dns.RcodeYXDomain // too long after a DNAME record, RFC 6672 section 2.2
 	negative := minTTL
 	if soa != nil { // RFC 2308 section 5
 		negative = min(ttl(soa.Hdr.Ttl), ttl(soa.Minttl), maxNegativeTTL)

@@ -132,7 +132,7 @@ func (q *query) parse(packet []byte) (m *dns.Msg, err error) {
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	switch m.Rcode {
-	case dns.RcodeSuccess, dns.RcodeNameError:
+	case dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeYXDomain:
 	case dns.RcodeFormatError:
 		return nil, errFormErr
 	case dns.RcodeServerFailure:

@@ -58,9 +58,7 @@ func listSubjects(cmd *cobra.Command) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "Subjects of milterd doc:")
 	for _, c := range cmd.Commands() {
-		if c.IsAvailableCommand() {
-			fmt.Fprintf(w, "  %s\t%s\n", c.Use, c.Short)
-		}
+		fmt.Fprintf(w, "  %s\t%s\n", c.Use, c.Short)
 	}
 	fmt.Fprintln(w, "\nPackages have the examples that the guides name in /usr/share/doc/milterd/examples.")
 	return w.Flush()
@@ -73,5 +71,5 @@ func printGuide(w io.Writer, g doc.Guide) error {
 		_, err := io.WriteString(w, text)
 		return err
 	}
-	return doc.Text(w, text, terminalWidth(w), os.Getenv("TERM") != "dumb")
+	return doc.Text(w, text, terminalWidth(w.(*os.File)), os.Getenv("TERM") != "dumb")
 }

@@ -85,11 +85,7 @@ func printRecords(cmd *cobra.Command, r *remote, args logArgs) error {
 	if err != nil {
 		return err
 	}
-	end := "]"
-	if before == "[" {
-		end = "[]" // there is no record
-	}
-	_, err = fmt.Fprintln(w, end)
+	_, err = fmt.Fprintln(w, strings.TrimPrefix(before, ",")+"]") // "[]" if there is no record
 	return err
 }
 

@@ -199,10 +199,7 @@ func stateFolder() (string, error) {
 // ownAddresses returns the addresses of this machine, without loopback and link-local ones.
 func ownAddresses() []netip.Addr {
 	var own []netip.Addr
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil // helo-own-name compares names only
-	}
+	addrs, _ := net.InterfaceAddrs() // after an error, helo-own-name compares names only
 	for _, a := range addrs {
 		p, err := netip.ParsePrefix(a.String())
 		if err == nil && !p.Addr().IsLoopback() && !p.Addr().IsLinkLocalUnicast() {

@@ -112,16 +112,16 @@ func showStatus(w io.Writer, s daemonStatus) {
 // state returns in one line whether all is well.
 func (s daemonStatus) state() string {
 	var names []string
+	if n := len(s.Problems); n > 0 {
+		names = append(names, fmt.Sprintf("%d %s", n, plural(n, "problems")))
+	}
+	if n := len(s.Warnings); n > 0 {
+		names = append(names, fmt.Sprintf("%d %s", n, plural(n, "warnings")))
+	}
 	for _, c := range s.Checks {
 		if c.Why != "" {
 			names = append(names, c.Check+" "+c.Name)
 		}
-	}
-	if n := len(s.Warnings); n > 0 {
-		names = append([]string{fmt.Sprintf("%d %s", n, plural(n, "warnings"))}, names...)
-	}
-	if n := len(s.Problems); n > 0 {
-		names = append([]string{fmt.Sprintf("%d %s", n, plural(n, "problems"))}, names...)
 	}
 	names = append(names, dropped(s.Records.Dropped, s.LogDropped)...)
 	if len(names) == 0 {

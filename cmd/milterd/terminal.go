@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -18,12 +17,8 @@ func isTerminal(f any) bool {
 }
 
 // terminalWidth returns the width for text at a terminal, in characters.
-func terminalWidth(w io.Writer) int {
+func terminalWidth(file *os.File) int {
 	const usual, widest = 80, 120
-	file, ok := w.(*os.File)
-	if !ok {
-		return usual
-	}
 	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
 	if err != nil || size.Col == 0 {
 		return usual

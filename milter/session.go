@@ -32,11 +32,11 @@ const (
 	maxForged = 100
 )
 
-// session has the milter callbacks of one connection. go-milter calls them from one goroutine. Header fields and the body come
-// from conn.take.
+// session has the milter callbacks of one connection. go-milter calls them from one goroutine.
 type session struct {
-	gomilter.NoOpMilter
+	gomilter.NoOpMilter // has Header and BodyChunk, which are not called: see conn.take
 	checks.Session
+
 	srv      *Server
 	conn     *conn
 	pipeline *checks.Pipeline

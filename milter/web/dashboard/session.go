@@ -22,7 +22,6 @@ const (
 type sessionPage struct {
 	Off     bool // no records are kept
 	ID      string
-	First   sessionRecord
 	Records []sessionRecord // in order
 	Place   string          // query of the address of the page
 	Now     *stateView      // nil if it could not be read
@@ -70,9 +69,7 @@ func (p *pages) showSession(w http.ResponseWriter, r *http.Request, n *note, cod
 		return err
 	})
 	code = max(code, p.setError(&f, err))
-	if len(page.Records) > 0 {
-		page.First = page.Records[0]
-	} else if err == nil {
+	if len(page.Records) == 0 && err == nil {
 		code = http.StatusNotFound
 		f.Error = "No record has this session: it has expired."
 	}

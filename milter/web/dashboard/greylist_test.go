@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"milterd/checks"
 )
 
 // TestGreylist tests the lists, the search and the forms of the page.
@@ -19,6 +21,14 @@ func TestGreylist(t *testing.T) {
 	one := site.get("/greylist?what=ann@example.com")
 	one.Has(t, "<ann@example.com>", "No client matches the search.")
 	one.Lacks(t, "3 attempts")
+
+	site.operator.err = checks.BadArgument("%q is not an address, network, domain or mailbox", "a b c")
+	bad := site.get("/greylist?what=a+b+c")
+	bad.Has(t, `Nothing was searched: "a b c" is not an address`)
+	if bad.Lacks(t, "did not answer", "matches the search"); bad.Code != 422 {
+		t.Errorf("a search for nonsense: %d", bad.Code)
+	}
+	site.operator.err = nil
 
 	after := site.follow(site.post("/greylist?what=ann", "do", "allow", "client", "192.0.2.0/24"))
 	after.Has(t, "192.0.2.0/24 is allowed: its mail is no longer greylisted.", "<ann@example.com>")

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"milterd/checks"
 	"milterd/milter/web"
 )
 
@@ -91,6 +92,9 @@ func (p *pages) setError(f *frame, err error) int {
 	case errors.Is(err, context.DeadlineExceeded):
 		f.Error = "Reading the store took too long, so this page is incomplete. Use a narrower search."
 		return http.StatusOK
+	case errors.As(err, new(*checks.ArgumentError)):
+		f.Error = "Nothing was searched: " + web.Shown(err.Error())
+		return http.StatusUnprocessableEntity
 	case errors.Is(err, errBusy):
 		f.Error = "Too many pages are reading the store. Try again in some seconds."
 	default:

@@ -174,7 +174,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 	guarded.Handle("/", pages)
 	guarded.Handle("GET /metrics", d.metrics.Handler())
 	mux := http.NewServeMux()
-	mux.Handle("/", dashboard.Guard{Password: cfg.Admin.Password, Hosts: []string{cfg.Hostname}}.Protect(guarded))
+	mux.Handle("/", dashboard.Guard{Password: cfg.Admin.Password, Host: func() string { return d.config().Hostname }}.Protect(guarded))
 	health := web.Health(d.problems, d.warnings)
 	mux.Handle("/healthz", health)
 	mux.Handle("/readyz", health)

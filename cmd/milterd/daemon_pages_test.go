@@ -201,3 +201,19 @@ func TestPanicOfAPage(t *testing.T) {
 		t.Errorf("log: %s", got)
 	}
 }
+
+// TestReloadedHostname tests that the pages can be opened by the hostname of the configuration in force, and not by an earlier one.
+func TestReloadedHostname(t *testing.T) {
+	t.Parallel()
+	d, address := serveOperatorPages(t, nil)
+	cfg := *d.config()
+	cfg.Hostname = "mail.example.org"
+	d.mu.Lock()
+	d.cfg = &cfg
+	d.mu.Unlock()
+	for host, want := range map[string]int{"mail.example.org": 200, "mx.example.org": 421} {
+		if code, body := fetch(t, "GET", address+"/", nil, func(r *http.Request) { r.Host = host }); code != want {
+			t.Errorf("%s: %d, want %d: %.200s", host, code, want, body)
+		}
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,9 +20,9 @@ type Guard struct {
 	// Password is required by HTTP basic authentication (RFC 7617) with any user name. If it is empty, everybody who reaches
 	// the listener, which is on loopback, is the operator.
 	Password string
-	// Hosts are the names that the Host header field may have if there is no password, beside addresses and localhost. Other
+	// Host returns the name that the Host header field may have if there is no password, beside addresses and localhost. Other
 	// names are refused because an attacker can point a name to 127.0.0.1 (DNS rebinding).
-	Hosts []string
+	Host func() string
 
 	now func() time.Time // set by tests; nil: time.Now
 }
@@ -68,7 +67,7 @@ func (g Guard) checkHost(w http.ResponseWriter, r *http.Request) bool {
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	if err == nil || host == "localhost" || slices.Contains(g.Hosts, host) {
+	if err == nil || host == "localhost" || host == g.Host() {
 		return true
 	}
 	http.Error(w, fmt.Sprintf("The host %q is not allowed. Open the operator's pages by IP address, as localhost, or by the configured hostname.\n"+

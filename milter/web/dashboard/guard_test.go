@@ -80,7 +80,7 @@ func TestGuard(t *testing.T) {
 	for _, c := range append(hostCases(), passwordCases()...) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			h, served := guarded(Guard{Password: c.password, Hosts: []string{"mx.example.org"}})
+			h, served := guarded(Guard{Password: c.password, Host: func() string { return "mx.example.org" }})
 			r := httptest.NewRequest(c.method, "/", nil)
 			r.Host = c.host
 			if c.change != nil {

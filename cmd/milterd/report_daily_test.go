@@ -2,13 +2,13 @@ package main
 
 import (
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"milterd/checks"
 	"milterd/checks/counters"
+	"milterd/milter/miltertest"
 	"milterd/milter/records"
 )
 
@@ -132,9 +132,7 @@ func TestFailedSendmail(t *testing.T) {
 		"#!/bin/sh\nexit 75\n":                "/sendmail: exit status 75: see the log of the mail server",
 		"#!/bin/sh\necho no space; exit 75\n": "/sendmail: exit status 75: no space",
 	} {
-		if err := os.WriteFile(dir+"/sendmail", []byte(script), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		miltertest.WriteProgram(t, dir+"/sendmail", []byte(script))
 		if code, _, errs := runLine(t, "report", "daily", "--mail", "postmaster", "--socket", socket); code != exitNo || !strings.Contains(errs, want) {
 			t.Errorf("%q: exit status %d, no %q in %s", script, code, want, errs)
 		}

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -182,7 +183,8 @@ func isMailbox(text, want string) bool {
 	case a.Local != "" && a.Domain != "":
 		return strings.EqualFold(has.Local, a.Local) && has.Domain == a.Domain
 	default:
-		return checks.Under(has.Domain, strings.TrimPrefix(want, "@"))
+		domain := strings.TrimPrefix(want, "@")
+		return checks.Under(has.Domain, cmp.Or(checks.ToALabels(domain), domain))
 	}
 }
 
@@ -194,5 +196,6 @@ func (r Record) isFrom(want string) bool {
 	if p, err := netip.ParsePrefix(want); err == nil {
 		return p.Contains(r.Client)
 	}
-	return checks.Under(r.ClientName, want) || checks.Under(r.Helo, want)
+	domain := cmp.Or(checks.ToALabels(want), want)
+	return checks.Under(r.ClientName, domain) || checks.Under(r.Helo, domain) || checks.Under(r.Helo, want)
 }

@@ -31,7 +31,7 @@ func TestFind(t *testing.T) {
 	add(2, watch, "192.0.2.200", "h2", "x@sub.example.com", "carl@example.org")
 	accept := func(s *checks.Session) { l.Accepted(checks.NewRequest(s, checks.EndOfHeader)) }
 	add(3, accept, "2001:db8::1", "h3", "", "Bob@example.org")
-	add(4, reject, "198.51.100.1", "h4", "ann@other.example", "bob@sub.example.org")
+	add(4, reject, "198.51.100.1", "mx.xn--bcher-kva.example", "ann@other.xn--bcher-kva.example", "bob@sub.example.org")
 	for _, c := range []struct {
 		name string
 		q    Query
@@ -42,7 +42,8 @@ func TestFind(t *testing.T) {
 		{"sender in other case", Query{Sender: "ann@example.com"}, "1"},
 		{"sender in brackets", Query{Sender: "<ann@example.com>"}, "1"},
 		{"domain of the sender and its subdomains", Query{Sender: "example.com"}, "2 1"},
-		{"domain with @", Query{Sender: "@other.example"}, "4"},
+		{"domain with @", Query{Sender: "@other.xn--bcher-kva.example"}, "4"},
+		{"domain with U-labels", Query{Sender: "bücher.example"}, "4"},
 		{"null reverse-path", Query{Sender: "<>"}, "3"},
 		{"recipient", Query{Rcpt: "bob@example.org"}, "3 1"},
 		{"domain of the recipient", Query{Rcpt: "example.org"}, "4 3 2 1"},
@@ -52,6 +53,9 @@ func TestFind(t *testing.T) {
 		{"network", Query{Client: "192.0.2.0/24"}, "2 1"},
 		{"client name", Query{Client: "example.com"}, "4 3 2 1"},
 		{"HELO name", Query{Client: "h2"}, "2"},
+		{"HELO name with U-labels", Query{Client: "Bücher.example"}, "4"},
+		{"no domain", Query{Client: "\u00a0ü"}, ""},
+		{"no domain of a sender", Query{Sender: "\u00a0ü"}, ""},
 		{"reason", Query{Reason: "rdns-missing"}, "4 1"},
 		{"watched reason", Query{Reason: "helo-mismatch"}, "4 2 1"},
 		{"action", Query{Action: "accept"}, "3"},

@@ -46,7 +46,7 @@ type whyArgs struct {
 // nullPath is the null reverse-path. Nothing but decisions is known of it.
 const nullPath = "<>"
 
-// knowledge is what the daemon knows of a subject.
+// knowledge is the result of the function why: the state of a subject and the decisions about it.
 type knowledge struct {
 	What   string `json:"what"`
 	Rcpt   string `json:"rcpt,omitempty"`

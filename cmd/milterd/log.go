@@ -157,7 +157,6 @@ func (d *daemon) findRecords(ctx context.Context, a logArgs) ([]records.Record, 
 	if a.ID != "" {
 		return d.records.Find(ctx, records.Query{ID: a.ID, Max: 1, Trace: true})
 	}
-	a.Sender, a.Rcpt, a.Client = withALabels(a.Sender), withALabels(a.Rcpt), withALabels(a.Client)
 	return d.records.Find(ctx, records.Query(a))
 }
 

@@ -67,7 +67,7 @@ const maxDecisions = 5 // decisions in one screen
 
 // why returns what is known of a subject, or an error if that is nothing.
 func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
-	k := knowledge{What: withALabels(strings.TrimSpace(a.What)), Rcpt: withALabels(strings.TrimSpace(a.Rcpt)), Decisions: []records.Record{}}
+	k := knowledge{What: strings.TrimSpace(a.What), Rcpt: strings.TrimSpace(a.Rcpt), Decisions: []records.Record{}}
 	if network, err := netip.ParsePrefix(k.What); err == nil {
 		k.What = network.Masked().String() // the commands shown take no other form, see wholeNetwork
 	}
@@ -84,6 +84,9 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	}
 	if k.Kind == "domain" && k.Decision != nil && k.Decision.Detail("user") == k.What {
 		k.Kind = "user" // or like a domain
+	}
+	if k.Kind == "domain" || k.Kind == "sender" { // the name of a user may have other than ASCII letters
+		k.What = withALabels(k.What)
 	}
 	if k.Kind == "user" && k.Decision == nil {
 		if err := d.addMessage(ctx, &k); err != nil {

@@ -145,7 +145,9 @@ func TestWhySays(t *testing.T) {
 	decide(d, session("eeeeeeeeeeee", "192.0.2.11", ""), noPTR, checks.Reject, nil)
 	decide(d, session("ffffffffffff", "192.0.2.12", "eve@example.org"), rateOfUser, checks.Reject, map[string]string{"user": "eve.smith"})
 	decide(d, session("gggggggggggg", "192.0.2.13", "news@xn--bcher-kva.example"), noPTR, checks.Reject, nil)
-	awaitRecords(t, d, 10)
+	decide(d, session("hhhhhhhhhhhh", "192.0.2.14", "hans@example.org"), rateOfUser, checks.Reject, map[string]string{"user": "müller"})
+	decide(d, session("iiiiiiiiiiii", "192.0.2.15", "hans@example.org"), rateOfUser, checks.Reject, map[string]string{"user": "hans.müller"})
+	awaitRecords(t, d, 12)
 
 	show := func(what, rcpt string) string {
 		k, err := d.why(t.Context(), whyArgs{What: what, Rcpt: rcpt})
@@ -168,6 +170,8 @@ func TestWhySays(t *testing.T) {
 		"192.0.2.7/24":                    {"client\t192.0.2.0/24\n", "access deny 192.0.2.0/24\n"},
 		"eve":                             {"user\teve", "192.0.2.8"},
 		"eve.smith":                       {"user\teve.smith\n", "192.0.2.12"},
+		"müller":                          {"user\tm??ller\n", "192.0.2.14"},
+		"hans.müller":                     {"user\thans.m??ller\n", "192.0.2.15"},
 		"bücher.example":                  {"domain\txn--bcher-kva.example\n", "192.0.2.13", "evidence\txn--bcher-kva.example is"},
 		"cccccccccccc":                    {"accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "x\tconnect: " + noPTR.ID},
 		"Q1":                              {"message\tQ1", "block add 192.0.2.9", "accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "queue id\tQ1"},

@@ -104,7 +104,7 @@ func testResets(t *testing.T, m *daemontest.MailServer) {
 // many is a number of transactions over every limit of the check counters.
 const many = 40
 
-// testBusyClient tests that the ordinary testCase of a client with much good mail is not counted: RSET before and after each
+// testBusyClient tests that the ordinary behaviour of a client with much good mail is not counted: RSET before and after each
 // message, a second EHLO, an unknown recipient now and then.
 func testBusyClient(t *testing.T, m *daemontest.MailServer) {
 	mark := m.Daemon.Mark()

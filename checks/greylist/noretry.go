@@ -56,7 +56,7 @@ func parseNoRetry(entries []string) (noRetry, error) {
 // neverRetries reports whether the client is in the no-retry list: by its address, by a confirmed name, or by the domain of the
 // reverse-path if that passes SPF. It is false if the DNS fails.
 func (c *check) neverRetries(ctx context.Context, r *checks.Request) bool {
-	if slices.ContainsFunc(c.noRetry.networks, func(n netip.Prefix) bool { return n.Contains(r.Client) }) {
+	if slices.ContainsFunc(c.noRetry.networks, func(n netip.Prefix) bool { return n.Contains(r.Session.Client) }) {
 		return true
 	}
 	names, _ := facts.Iprev(ctx, c.env, r)

@@ -23,6 +23,7 @@ func TestSendersThatNeverRetry(t *testing.T) {
 		{name: "a host name does not match names below it", client: "198.51.100.10", from: "a@example.net", set: []string{"example.net"}, held: true},
 		{name: "a domain", client: "198.51.100.10", from: "a@example.net", set: []string{".example.net"}},
 		{name: "a network", client: "192.0.2.99", from: "a@example.net", set: []string{"192.0.2.64/26"}},
+		{name: "a private network", client: "10.1.2.3", from: "a@example.net", set: []string{"10.0.0.0/8"}},
 		{name: "an address", client: "2001:db8::9", from: "a@example.net", set: []string{"2001:db8::9"}},
 		{name: "another address", client: "2001:db8::8", from: "a@example.net", set: []string{"2001:db8::9"}, held: true},
 		{name: "a bounce", client: "192.0.2.30", from: "<>"},

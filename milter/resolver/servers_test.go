@@ -94,18 +94,6 @@ func TestErrorsOfASingleServer(t *testing.T) {
 	}
 }
 
-// TestNameTooLong tests that a name does not exist that is too long after a DNAME record. A sender can make one below such a record of any
-// domain.
-func TestNameTooLong(t *testing.T) {
-	t.Parallel()
-	s := dnstest.Start(t, dnsText)
-	s.Behave(dnstest.Rcode(dns.RcodeYXDomain))
-	r := start(t, Config{Servers: []string{s.Addr}})
-	if a, err := r.Lookup(t.Context(), mx); err != nil || !a.NXDomain || len(a.Records) > 0 {
-		t.Errorf("got %+v, %v", a, err)
-	}
-}
-
 func truncateAll(_ dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
 	resp.Truncated = true
 	return resp

@@ -35,7 +35,7 @@ func (w *watcher) kinds() []checks.EventKind {
 }
 
 // TestEvents replays milter commands as observed with Postfix 3.7 and Sendmail 8.17. Each letter is one: H HELO, M
-// MAIL, R RCPT, X a refused RCPT, E end of message, A ABORT, Q QUIT.
+// MAIL, R RCPT, X a refused RCPT, D DATA, F a header field, E end of message, A ABORT, Q QUIT.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	const reset, accepted, gone, bad = checks.Reset, checks.Accepted, checks.Disconnected, checks.BadRecipient
@@ -58,6 +58,12 @@ func TestEvents(t *testing.T) {
 		{"Postfix: EHLO in a transaction", "HMRHAAMREQ", []checks.EventKind{accepted, gone}},
 		{"Sendmail: EHLO in a transaction", "HMRAHMREQ", []checks.EventKind{accepted, gone}},
 		{"Postfix: STARTTLS and EHLO", "HAHMREAQ", []checks.EventKind{accepted, gone}},
+		{"Postfix: another filter defers messages", "HMRDAMRDAMRDEAAQ", []checks.EventKind{accepted, gone}},
+		{"Sendmail: another filter defers messages", "HMRDMRDMRDEQ", []checks.EventKind{accepted, gone}},
+		{"refused after DATA, then RSET", "HMRDAMRAMRDEAAQ", []checks.EventKind{reset, accepted, gone}},
+		{"Sendmail: refused after DATA, then RSET", "HMRDMRMRDEQ", []checks.EventKind{reset, accepted, gone}},
+		{"RSET after an accepted message", "HMRDEAMRAMRDEAAQ", []checks.EventKind{accepted, reset, accepted, gone}},
+		{"an MTA without DATA gives up in the header section", "HMRFAMRFMREQ", []checks.EventKind{accepted, gone}},
 		{"a recipient that the MTA refused", "HMXREQ", []checks.EventKind{bad, accepted, gone}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -89,6 +95,10 @@ func (d dialer) event(letter rune) {
 		d.rcpt("<u@example.org>")
 	case 'X':
 		d.must(d.Rcpt("<nobody@example.org>", map[string]string{"{rcpt_mailer}": "error", "{rcpt_host}": "5.1.1"}))
+	case 'D':
+		d.must(d.Data(map[string]string{"i": "Q1"}))
+	case 'F':
+		d.must(d.Header("Subject", " hi"))
 	case 'E':
 		d.must(d.EndOfHeader(nil))
 		d.must(d.EndOfMessage(nil))

@@ -122,6 +122,7 @@ func play(b *testing.B, address string) {
 		d.hello()
 		d.must(d.Mail("<a@example.net>", map[string]string{"i": "Q"}))
 		d.must(d.Rcpt("<u@example.org>", map[string]string{"i": "Q"}))
+		d.must(d.Data(map[string]string{"i": "Q"}))
 		for range 20 {
 			d.must(d.Header("X-Header-Field", " some value of a usual length, more or less"))
 		}

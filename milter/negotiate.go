@@ -24,18 +24,21 @@ var symbols = []struct {
 	{gomilter.StageEOH, "i"},
 }
 
-// protocolVersion is that of go-milter. The MTAs honour the flags of later versions nevertheless.
-const protocolVersion = 2
+// Versions of the protocol. The MTAs honour the flags of later versions than the filter's, but do not send it later events.
+const (
+	protocolVersion = 2 // of go-milter
+	dataVersion     = 4 // the first with the event DATA
+)
 
 // wanted returns the protocol flags to ask for: the MTA sends what a check needs, and awaits no response where it is
 // always "continue". The header section is answered at the end of the message: the client sends the body in any case,
-// and the MTA waits only once.
+// and the MTA waits only once. The flags include both about DATA, see withData.
 func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 	if full {
 		return gomilter.OptNoHelo | gomilter.OptNoMailFrom | gomilter.OptNoRcptTo | gomilter.OptNoHeaders |
 			gomilter.OptNoEOH | gomilter.OptNoBody | gomilter.OptNoUnknown | gomilter.OptNoData
 	}
-	want := gomilter.OptNoUnknown | gomilter.OptNoData |
+	want := gomilter.OptNoUnknown | gomilter.OptNoData | gomilter.OptNoDataReply |
 		gomilter.OptNoConnReply | gomilter.OptNoHeloReply | gomilter.OptNoHeaderReply | gomilter.OptNoEOHReply |
 		gomilter.OptRcptRej | gomilter.OptHeaderLeadingSpace
 	if p.NeedsBody() {
@@ -50,6 +53,17 @@ func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 		want |= gomilter.OptNoHeaders | gomilter.OptNoEOH
 	}
 	return want
+}
+
+// withData returns the version and the flags to negotiate, with one of the two flags about DATA. DATA shows that an ABORT is no
+// RSET, but the client would wait for a response to it. Version 4 includes the event UNKNOWN, which must be declined:
+// go-milter does not know it.
+func withData(protocol gomilter.OptProtocol) (version uint32, chosen gomilter.OptProtocol) {
+	const needed = gomilter.OptNoDataReply | gomilter.OptNoUnknown
+	if protocol&needed == needed {
+		return dataVersion, protocol &^ gomilter.OptNoData
+	}
+	return protocolVersion, protocol &^ gomilter.OptNoDataReply
 }
 
 // offerSize is the least length of the first packet of the MTA in bytes: its head, version, actions, protocol.
@@ -89,18 +103,19 @@ func (s *session) begin() error {
 		return err
 	}
 	s.negotiated = true
-	s.protocol = wanted(s.pipeline, s.conn.full) & protocol
+	version, protocol := withData(wanted(s.pipeline, s.conn.full) & protocol)
+	s.protocol = protocol
 	chosen := gomilter.OptSetSymList
 	if !s.conn.full {
 		chosen |= s.changeActions(actions)
 	}
-	return s.negotiate(actions & chosen)
+	return s.negotiate(version, actions&chosen)
 }
 
 // negotiate sends the response to the MTA's offer.
-func (s *session) negotiate(actions gomilter.OptAction) error {
+func (s *session) negotiate(version uint32, actions gomilter.OptAction) error {
 	var data []byte
-	for _, v := range []uint32{protocolVersion, uint32(actions), uint32(s.protocol)} {
+	for _, v := range []uint32{version, uint32(actions), uint32(s.protocol)} {
 		data = binary.BigEndian.AppendUint32(data, v)
 	}
 	if actions&gomilter.OptSetSymList != 0 {

@@ -80,6 +80,41 @@ func TestNegotiatedOptions(t *testing.T) {
 	}
 }
 
+// TestData tests that milterd asks for DATA only if it need not respond, and that it responds if the MTA waits nevertheless.
+func TestData(t *testing.T) {
+	t.Parallel()
+	const all = miltertest.AllProtocol
+	address, _, _ := start(t, nil, accept)
+	for _, c := range []struct {
+		name    string
+		offer   gomilter.OptProtocol
+		version uint32
+		chosen  gomilter.OptProtocol // of the flags about DATA
+	}{
+		{"all flags", all, 4, gomilter.OptNoDataReply},
+		{"the MTA waits for a response to DATA", all &^ gomilter.OptNoDataReply, 2, gomilter.OptNoData},
+		{"the MTA sends unknown commands", all &^ gomilter.OptNoUnknown, 2, gomilter.OptNoData},
+		{"no flags", 0, 2, 0},
+	} {
+		d := dialOffering(t, address, c.offer)
+		if chosen := d.Protocol & (gomilter.OptNoData | gomilter.OptNoDataReply); d.Version != c.version || chosen != c.chosen {
+			t.Errorf("%s: version %d, flags %#x, want %d, %#x", c.name, d.Version, uint32(chosen), c.version, uint32(c.chosen))
+		}
+		d.hello()
+		d.must(d.Mail("<a@example.net>", nil))
+		d.rcpt("<u@example.org>")
+		d.Send(gomilter.CodeData, nil)
+		if c.chosen != gomilter.OptNoDataReply {
+			if code, _, err := d.Receive(); code != byte(gomilter.ActContinue) || err != nil {
+				t.Errorf("%s: response %q to DATA, error %v", c.name, code, err)
+			}
+		}
+		d.must(d.EndOfHeader(nil))
+		want(t, c.name+": the next response", strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), "")
+		d.event('Q')
+	}
+}
+
 // TestLeadingSpace tests that fields have the space after the colon, also those of an MTA that drops it.
 func TestLeadingSpace(t *testing.T) {
 	t.Parallel()

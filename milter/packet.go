@@ -18,12 +18,19 @@ const (
 )
 
 // take passes the packet at the head of the buffer to the session if it bypasses go-milter, and reports whether it did. These
-// are macros, some of which go-milter would forget when others arrive, header fields, and parts of the body: go-milter takes
-// several microseconds for each field, keeps the fields of all messages of a connection, and copies each part.
+// are macros, some of which go-milter would forget when others arrive, DATA, header fields, and parts of the body: go-milter takes
+// several microseconds for each field, keeps the fields of all messages of a connection, and copies each part. To DATA it
+// always responds.
 func (c *conn) take(code gomilter.Code) (taken bool, err error) {
+	switch code {
+	case gomilter.CodeData, gomilter.CodeHeader, gomilter.CodeEOH, gomilter.CodeBody:
+		c.session.afterData = true
+	}
 	switch code {
 	case gomilter.CodeMacro:
 		return true, c.takeMacros()
+	case gomilter.CodeData:
+		return true, c.session.proceed(gomilter.OptNoDataReply)
 	case gomilter.CodeHeader:
 		return true, c.takeField()
 	case gomilter.CodeBody:
@@ -61,7 +68,7 @@ func (c *conn) takeBody() error {
 	return c.session.proceed(gomilter.OptNoBodyReply)
 }
 
-// takeMacros passes on the macros of a command. It drops those that Postfix sends before every header field and body chunk.
+// takeMacros passes on the macros of a command. It drops those that Postfix sends before DATA, every header field and body chunk.
 func (c *conn) takeMacros() error {
 	const head = packetHead + 1 // with the command that the macros belong to
 	if c.unread < head {
@@ -71,7 +78,8 @@ func (c *conn) takeMacros() error {
 	if err != nil {
 		return err
 	}
-	if of := gomilter.Code(packet[head-1]); of == gomilter.CodeHeader || of == gomilter.CodeBody {
+	switch gomilter.Code(packet[head-1]) {
+	case gomilter.CodeData, gomilter.CodeHeader, gomilter.CodeBody:
 		return nil
 	}
 	if packet, err = c.wholePacket(); err != nil {

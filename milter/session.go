@@ -58,6 +58,7 @@ type session struct {
 	body          io.Writer     // for the body; nil if it is not needed
 	failure       *checks.Reply // to the message, after a panic in its body
 	noMemory      bool          // there was no memory left for the message
+	afterData     bool          // DATA or a part of the message has arrived
 	forgedResults forgeries     // Authentication-Results fields with our authserv-id
 	forgedMarks   forgeries     // X-Milterd fields
 
@@ -157,7 +158,7 @@ func (s *session) closed() {
 func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
 	s.headerBytes, s.truncated, s.lost = 0, false, ""
-	s.rcptBytes, s.noMemory = 0, false
+	s.rcptBytes, s.noMemory, s.afterData = 0, false, false
 	s.forgedResults, s.forgedMarks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil
 	s.run.EndTransaction()

@@ -86,18 +86,22 @@ func TestMacrosEndWithTheTransaction(t *testing.T) {
 	t.Parallel()
 	address, _, journal := start(t, nil, accept)
 	for _, c := range []struct {
-		name       string
-		mail, rcpt map[string]string // macros; nil: no such command
+		name             string
+		mail, rcpt, data map[string]string // macros; nil: no such command
 	}{
-		{"after MAIL", map[string]string{"i": "Q1", "{auth_authen}": "bob"}, nil},
-		{"after RCPT", map[string]string{}, map[string]string{"i": "Q1", "{rcpt_mailer}": "local"}},
-		{"after a recipient that the MTA refused", map[string]string{}, map[string]string{"i": "Q1", "{rcpt_mailer}": "error", "{rcpt_host}": "5.1.1"}},
+		{"after MAIL", map[string]string{"i": "Q1", "{auth_authen}": "bob"}, nil, nil},
+		{"after RCPT", map[string]string{}, map[string]string{"i": "Q1", "{rcpt_mailer}": "local"}, nil},
+		{"after a recipient that the MTA refused", map[string]string{}, map[string]string{"i": "Q1", "{rcpt_mailer}": "error", "{rcpt_host}": "5.1.1"}, nil},
+		{"after DATA", map[string]string{}, map[string]string{"i": "Q1"}, map[string]string{"i": "Q1"}},
 	} {
 		d := dial(t, address)
 		d.hello()
 		d.must(d.Mail("<a@example.net>", c.mail))
 		if c.rcpt != nil {
 			d.must(d.Rcpt("<u@example.org>", c.rcpt))
+		}
+		if c.data != nil {
+			d.must(d.Data(c.data))
 		}
 		if err := d.Abort(); err != nil {
 			t.Fatal(err)

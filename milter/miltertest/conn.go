@@ -32,6 +32,7 @@ var eventFlags = map[gomilter.Code]struct{ noSend, noReply gomilter.OptProtocol 
 	gomilter.CodeHelo:   {gomilter.OptNoHelo, gomilter.OptNoHeloReply},
 	gomilter.CodeMail:   {gomilter.OptNoMailFrom, gomilter.OptNoMailReply},
 	gomilter.CodeRcpt:   {gomilter.OptNoRcptTo, gomilter.OptNoRcptReply},
+	gomilter.CodeData:   {gomilter.OptNoData, gomilter.OptNoDataReply},
 	gomilter.CodeHeader: {gomilter.OptNoHeaders, gomilter.OptNoHeaderReply},
 	gomilter.CodeEOH:    {gomilter.OptNoEOH, gomilter.OptNoEOHReply},
 	gomilter.CodeBody:   {gomilter.OptNoBody, gomilter.OptNoBodyReply},
@@ -86,6 +87,7 @@ func (r Response) Refused() bool {
 
 // Conn is a connection to a filter, for one SMTP session. It is not safe for concurrent use.
 type Conn struct {
+	Version  uint32                      // of the protocol, that the filter chose
 	Protocol gomilter.OptProtocol        // options that the filter chose
 	Symbols  map[gomilter.Stage][]string // macros that the filter asked for
 
@@ -124,6 +126,7 @@ func (m *Conn) Negotiate(actions gomilter.OptAction, protocol gomilter.OptProtoc
 	if code != byte(gomilter.CodeOptNeg) || len(data) < 12 {
 		return fmt.Errorf("milter negotiation: got %q with %d bytes", code, len(data))
 	}
+	m.Version = binary.BigEndian.Uint32(data)
 	m.Protocol = gomilter.OptProtocol(binary.BigEndian.Uint32(data[8:]))
 	if extra := m.Protocol &^ protocol; extra != 0 {
 		return fmt.Errorf("milter negotiation: the filter wants %#x, which was not offered", uint32(extra))
@@ -197,13 +200,21 @@ func appendStrings(data []byte, ss ...string) []byte {
 	return data
 }
 
+// dataVersion is the first version of the protocol with the event DATA.
+const dataVersion = 4
+
+// Sends reports whether the filter receives an event.
+func (m *Conn) Sends(code gomilter.Code) bool {
+	return m.Protocol&eventFlags[code].noSend == 0 && (code != gomilter.CodeData || m.Version >= dataVersion)
+}
+
 // event sends an event with its macros, unless the filter declined it, and returns the filter's response. It returns
 // "continue" at once if the filter does not respond to the event.
 func (m *Conn) event(code gomilter.Code, macros map[string]string, data []byte) (Response, error) {
-	flags := eventFlags[code]
-	if m.Protocol&flags.noSend != 0 {
+	if !m.Sends(code) {
 		return Response{}, nil
 	}
+	flags := eventFlags[code]
 	if macros != nil {
 		m.Macros(code, macros)
 	}
@@ -291,6 +302,12 @@ func (m *Conn) Mail(path string, macros map[string]string) (Response, error) {
 // Rcpt reports a RCPT command.
 func (m *Conn) Rcpt(path string, macros map[string]string) (Response, error) {
 	return m.event(gomilter.CodeRcpt, macros, appendStrings(nil, path))
+}
+
+// Data reports the command DATA.
+func (m *Conn) Data(macros map[string]string) (Response, error) {
+	r, err := m.event(gomilter.CodeData, macros, nil)
+	return r, errors.Join(err, m.w.Flush()) // the MTA waits for its client
 }
 
 // Header reports a header field. The value begins after the colon; its lines end in LF.

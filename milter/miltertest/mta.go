@@ -17,6 +17,8 @@ type MTA struct {
 	Open    string // SMTP; accepts mail while the milter cannot be reached
 	Addr6   string // SMTP over IPv6; empty for Postfix, whose clients use XCLIENT
 	Milter  string // where the MTA connects to its milter, as milterd's configuration spells it; empty for Exim
+	Second  string // SMTP; the MTA asks the milter at First before that at Milter; empty for Exim
+	First   string // where the MTA connects to the first milter of Second, in the form of Milter; empty for Exim
 	XClient bool   // whether every client may use XCLIENT
 
 	mailboxes  func(user string) ([]string, error)

@@ -15,7 +15,7 @@ func (s *Site) Postfix(t testing.TB, parameters ...string) *MTA {
 	with := settings{
 		Site: s, Host: host,
 		Addr: net.JoinHostPort(host, "2525"), Open: net.JoinHostPort(host, "2526"),
-		Milter: s.path("postfix.sock"),
+		Milter: s.path("postfix.sock"), Second: net.JoinHostPort(host, "2527"), First: s.path("first.sock"),
 	}
 	with.Example = exampleLines(t, "postfix-main.cf", "#", "inet:127.0.0.1:8891", "unix:"+with.Milter)
 	for _, d := range []string{"etc", "spool", "data", "mail"} {
@@ -42,6 +42,8 @@ func (s *Site) Postfix(t testing.TB, parameters ...string) *MTA {
 	m := &MTA{
 		Name: "postfix", Addr: with.Addr, Open: with.Open, XClient: true,
 		Milter:    "unix:" + with.Milter,
+		Second:    with.Second,
+		First:     "unix:" + with.First,
 		mailboxes: func(user string) ([]string, error) { return readMaildir(s.path("postfix/mail", user)) },
 		site:      s,
 	}

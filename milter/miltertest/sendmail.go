@@ -34,6 +34,7 @@ func (s *Site) trySendmail(t testing.TB) *MTA {
 		Site: s, CF: sendmailConfig(),
 		Host: host, Addr: net.JoinHostPort(host, "2525"), Open: net.JoinHostPort(host, "2526"),
 		Port6: freePort6(t), Milter: "inet:7525@" + host,
+		Second: net.JoinHostPort(host, "2527"), First: "inet:7526@" + host,
 	}
 	with.Example = exampleLines(t, "sendmail.mc", "dnl", "inet:8891@127.0.0.1", with.Milter)
 	for _, d := range []string{"queue", "mail"} {
@@ -63,6 +64,8 @@ func (s *Site) trySendmail(t testing.TB) *MTA {
 		Name: "sendmail", Addr: with.Addr, Open: with.Open,
 		Addr6:     net.JoinHostPort("::1", with.Port6),
 		Milter:    with.Milter,
+		Second:    with.Second,
+		First:     with.First,
 		mailboxes: func(user string) ([]string, error) { return readMbox(s.path("sendmail/mail", user)) },
 		site:      s,
 

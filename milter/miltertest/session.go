@@ -41,6 +41,7 @@ func (s Session) Run(c *Conn) (Outcome, error) {
 		p.event(gomilter.CodeAbort, func() (Response, error) { return Response{}, c.Abort() })
 	}
 	p.envelope(s)
+	p.event(gomilter.CodeData, func() (Response, error) { return c.Data(nil) })
 	for _, f := range s.Header {
 		p.event(gomilter.CodeHeader, func() (Response, error) { return c.Header(f[0], " "+f[1]) })
 	}

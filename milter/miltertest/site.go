@@ -123,8 +123,9 @@ var conf embed.FS
 // settings are the values of the templates in conf.
 type settings struct {
 	*Site
-	Addr, Host, Open, Port6, Milter, CF, Binary string
-	Example                                     string // lines of examples that attach the milter
+	Addr, Host, Open, Second, Port6 string
+	Milter, First, CF, Binary       string
+	Example                         string // lines of examples that attach the milter
 }
 
 // fill executes a template of conf and writes the result to a file of the site.

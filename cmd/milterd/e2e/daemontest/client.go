@@ -59,6 +59,9 @@ func (c Client) UnknownRecipient(to string) error {
 
 // SendMessage sends a good message after an envelope. It returns the reply that refuses it, or "".
 func (c Client) SendMessage() (string, error) {
+	if r, err := c.Data(nil); err != nil || r.Action != 0 {
+		return ReplyText(r), err
+	}
 	for _, f := range GoodHeader() {
 		if r, err := c.Header(f[0], " "+f[1]); err != nil || r.Action != 0 {
 			return ReplyText(r), err

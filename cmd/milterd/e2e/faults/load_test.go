@@ -116,6 +116,7 @@ func (m message) send(listener string) (refusal string, slowest time.Duration, e
 			return c.Rcpt(fmt.Sprintf("<%suser%d@mx.test>", m.padding, i), queue)
 		})
 	}
+	event(func() (miltertest.Response, error) { return c.Data(queue) })
 	for _, f := range m.header {
 		event(func() (miltertest.Response, error) { return c.Header(f[0], " "+f[1]) })
 	}

@@ -30,6 +30,7 @@ var histories = []struct {
 	{name: "guessed recipients", test: testGuesses},
 	{name: "refused relaying", test: testRelaying},
 	{name: "transactions given up", test: testResets},
+	{name: "messages that another filter defers", test: testOtherFilter},
 	{name: "busy client", test: testBusyClient},
 	{name: "old mailing list", test: testOldList},
 }

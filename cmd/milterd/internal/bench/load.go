@@ -44,6 +44,7 @@ const (
 	helo
 	mail
 	rcpt
+	data
 	field
 	endOfHeader
 	body
@@ -63,6 +64,7 @@ var events = [allStages]struct {
 	helo:         {"helo", gomilter.CodeHelo, gomilter.OptNoHeloReply},
 	mail:         {"mail", gomilter.CodeMail, gomilter.OptNoMailReply},
 	rcpt:         {"rcpt", gomilter.CodeRcpt, gomilter.OptNoRcptReply},
+	data:         {"data", gomilter.CodeData, gomilter.OptNoDataReply},
 	field:        {"header field", gomilter.CodeHeader, gomilter.OptNoHeaderReply},
 	endOfHeader:  {"end of header", gomilter.CodeEOH, gomilter.OptNoEOHReply},
 	body:         {"body", gomilter.CodeBody, gomilter.OptNoBodyReply | gomilter.OptNoBody},
@@ -209,6 +211,9 @@ func (c *client) begin(host, i int) {
 		"i", queue, "{rcpt_addr}", to, "{rcpt_host}", "site.example", "{rcpt_mailer}", "local")
 	if c.refused {
 		return
+	}
+	if c.m.Sends(gomilter.CodeData) {
+		c.send(data, func() (miltertest.Response, error) { return c.m.Data(nil) }, "i", queue)
 	}
 	for _, f := range c.fields(host) {
 		c.send(field, func() (miltertest.Response, error) { return c.m.Header(f[0], f[1]) }, "i", queue)

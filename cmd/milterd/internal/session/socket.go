@@ -85,6 +85,9 @@ func (s *Socket) Rcpt(path string) ([]string, error) {
 
 // Message implements Player.
 func (s *Socket) Message(header []headers.Field, body string) ([]string, error) {
+	if r, err := s.conn.Data(nil); err != nil || r.Refused() {
+		return lines(r, err)
+	}
 	for _, f := range header {
 		if r, err := s.conn.Header(f.Name, f.Value); err != nil || r.Refused() {
 			return lines(r, err)

@@ -94,7 +94,7 @@ func (c *check) checkMailFrom(ctx context.Context, r *checks.Request) ([]checks.
 			return verdict(tooWide, ev), nil
 		}
 		if ev.WidthErr != nil {
-			return nil, ctx.Err() // a failure of the DNS does not matter, as the client passes
+			return nil, outOfTime(ev.WidthErr) // a failure of the DNS does not matter, as the client passes
 		}
 	case spf.Fail:
 		if ev.NoMail {
@@ -112,12 +112,17 @@ func (c *check) checkMailFrom(ctx context.Context, r *checks.Request) ([]checks.
 	case spf.TempError:
 		verdicts := verdict(tempError, ev)
 		verdicts[0].Detail["cause"] = err.Error() // for the log only: it may name DNS servers of the site
-		if !errors.Is(err, context.DeadlineExceeded) {
-			err = nil
-		}
-		return verdicts, err
+		return verdicts, outOfTime(err)
 	}
 	return nil, nil
+}
+
+// outOfTime returns the error of a look-up if the time for it ran out, or nil. That time is only a share of the time of the check.
+func outOfTime(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
 }
 
 // checkMessage checks whether signatures excuse a failure of MAIL FROM: one of the domain in MAIL FROM, or one of each author domain.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"milterd/checks"
@@ -144,6 +145,34 @@ func TestExpiredContext(t *testing.T) {
 				t.Errorf("%s: %d", stage, v.Reason.Reply.Code)
 			}
 		}
+	}
+}
+
+// TestSlowServers tests that there is an error if the time for the policy of MAIL FROM ran out, whatever is not known of it.
+func TestSlowServers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, record string
+		want         []string
+	}{
+		{"the result", "v=spf1 include:slow.example.com -all", []string{"spf-temperror"}},
+		{"whether a pass is too wide", "v=spf1 ip4:192.0.2.9 include:slow.example.com -all", []string{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+				defer cancel()
+				env := checktest.Env(t, "example.net TXT \""+c.record+"\"")
+				env.DNS = checktest.Silent{Resolver: env.DNS, About: checktest.Below("slow.example.com")}
+				r := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Request(t)
+				r.Stage = checks.MailFrom
+				verdicts, err := checktest.Build[checks.NoSettings](t, spf.Info, env, nil).Check(ctx, r)
+				if got := checktest.IDs(verdicts); !slices.Equal(got, c.want) || err == nil {
+					t.Errorf("got %v, %v", got, err)
+				}
+			})
+		})
 	}
 }
 

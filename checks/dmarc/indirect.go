@@ -136,15 +136,19 @@ func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []str
 			missed = cmp.Or(missed, err)
 			continue
 		}
-		p.list, p.reason, p.text = list, fromList, "passed on by the mailing list "+list+", which is not known yet"
 		good, unread := c.isGood(list)
-		if good {
-			p.reason, p.text = indirect, "passed on by the mailing list "+list
-		}
 		p.missed = cmp.Or(p.missed, unread)
-		return
+		if good {
+			p.list, p.reason, p.text = list, indirect, "passed on by the mailing list "+list
+			return
+		}
+		if p.reason == nil {
+			p.list, p.reason, p.text = list, fromList, "passed on by the mailing list "+list+", which is not known yet"
+		}
 	}
-	p.missed = cmp.Or(p.missed, missed)
+	if p.reason == nil {
+		p.missed = cmp.Or(p.missed, missed)
+	}
 }
 
 // isShown reports whether an identifier that passes aligns with the domain of a list. With an error it is false and might be true.

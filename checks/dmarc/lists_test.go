@@ -34,3 +34,19 @@ func TestListID(t *testing.T) {
 		})
 	}
 }
+
+// TestGoodListBesideAnother tests that a list that is a good sender counts before another one that identifiers show too.
+func TestGoodListBesideAnother(t *testing.T) {
+	t.Parallel()
+	const good, other = "List-Id: <talk.list.example>\n", "List-Id: <first.free.example>\n"
+	for name, ids := range map[string]string{"above": good + other, "below": other + good} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env := environment(t, senders{good: []string{"list.example"}})
+			check := checktest.Build[dmarc.Settings](t, dmarc.Info, env, nil)
+			m := message{client: "192.0.2.50", from: "b@list.example", sign: "free.example",
+				header: ids + "List-Post: <mailto:talk@list.example>\nFrom: a@bank.example\n"}
+			checktest.Want(t, dmarc.Info, check, m.request(t, env), "dmarc-indirect", false)
+		})
+	}
+}

@@ -159,8 +159,10 @@ func showWatched(w io.Writer, r evidence.WatchReport) {
 	switch {
 	case one && unseen > 0:
 		fmt.Fprintf(w, "%s never applied.\n", r.Reasons[0].Reason)
+	case unseen == len(r.Reasons):
+		fmt.Fprintln(w, "No reason of this report has applied yet.")
 	case unseen > 0:
-		fmt.Fprintf(w, "%d other reasons of this report never applied.\n", unseen)
+		fmt.Fprintf(w, "%d other %s of this report never applied.\n", unseen, plural(unseen, "reasons"))
 	}
 	t := r.Threshold
 	fmt.Fprintf(w, "Safe: %d occasions or more, of %d clients, over %d days, and no more than one in %d of a good sender.\n",

@@ -47,3 +47,29 @@ func TestWatchOfEnforced(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// TestWatchOfUnseen tests what report watch says of reasons that never applied.
+func TestWatchOfUnseen(t *testing.T) {
+	t.Parallel()
+	seen, unseen := evidence.Watched{Reason: "no-tls", Occasions: 1}, evidence.Watched{Reason: "dkim-none"}
+	for _, c := range []struct {
+		name    string
+		reasons []evidence.Watched
+		want    string
+	}{
+		{"one that is asked for", []evidence.Watched{unseen}, "dkim-none never applied."},
+		{"all", []evidence.Watched{unseen, unseen}, "No reason of this report has applied yet."},
+		{"one beside another", []evidence.Watched{seen, unseen}, "1 other reason of this report never applied."},
+		{"some", []evidence.Watched{seen, unseen, unseen}, "2 other reasons of this report never applied."},
+		{"none", []evidence.Watched{seen, seen}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var out strings.Builder
+			showWatch(&out, watchReport{WatchReport: evidence.WatchReport{Reasons: c.reasons}})
+			if got := out.String(); !strings.Contains(got, c.want) || c.want == "" && strings.Contains(got, "applied") {
+				t.Errorf("no %q in\n%s", c.want, got)
+			}
+		})
+	}
+}

@@ -57,10 +57,10 @@ func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 
 // withData returns the version and the flags to negotiate, with one of the two flags about DATA. DATA shows that an ABORT is no
 // RSET, but the client would wait for a response to it. Version 4 includes the event UNKNOWN, which must be declined:
-// go-milter does not know it.
-func withData(protocol gomilter.OptProtocol) (version uint32, chosen gomilter.OptProtocol) {
+// go-milter does not know it. An MTA disconnects from a filter of a later version than it offered.
+func withData(offered uint32, protocol gomilter.OptProtocol) (version uint32, chosen gomilter.OptProtocol) {
 	const needed = gomilter.OptNoDataReply | gomilter.OptNoUnknown
-	if protocol&needed == needed {
+	if offered >= dataVersion && protocol&needed == needed {
 		return dataVersion, protocol &^ gomilter.OptNoData
 	}
 	return protocolVersion, protocol &^ gomilter.OptNoDataReply
@@ -71,31 +71,32 @@ const offerSize = packetHead + 3*4
 
 // readOffer reads the first packet, the MTA's side of the negotiation. The error is io.EOF if the MTA sends nothing, as a port
 // scan or a health check.
-func (c *conn) readOffer() (actions gomilter.OptAction, protocol gomilter.OptProtocol, err error) {
+func (c *conn) readOffer() (version uint32, actions gomilter.OptAction, protocol gomilter.OptProtocol, err error) {
 	c.readWithin(cmp.Or(c.srv.packetTimeout, defaultPacketTimeout))
 	if err := c.awaitInput(); err != nil {
-		return 0, 0, io.EOF
+		return 0, 0, 0, io.EOF
 	}
 	p, err := c.r.Peek(offerSize)
 	switch {
 	case len(p) == 0:
-		return 0, 0, io.EOF
+		return 0, 0, 0, io.EOF
 	case err != nil:
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	length := c.packetLength()
 	if length < offerSize || length > 4+maxPacket || p[4] != byte(gomilter.CodeOptNeg) {
-		return 0, 0, errors.New("milter: the first packet is not an option negotiation")
+		return 0, 0, 0, errors.New("milter: the first packet is not an option negotiation")
 	}
+	version = binary.BigEndian.Uint32(p[packetHead:])
 	actions = gomilter.OptAction(binary.BigEndian.Uint32(p[packetHead+4:]))
 	protocol = gomilter.OptProtocol(binary.BigEndian.Uint32(p[packetHead+8:]))
 	_, err = c.r.Discard(length)
-	return actions, protocol, err
+	return version, actions, protocol, err
 }
 
 // begin negotiates. It answers the MTA's offer itself, as go-milter ignores the offer. It logs its error.
 func (s *session) begin() error {
-	actions, protocol, err := s.conn.readOffer()
+	offered, actions, protocol, err := s.conn.readOffer()
 	if err != nil {
 		if !errors.Is(err, io.EOF) {
 			s.srv.Log.WithError(err).WithField("mta", s.conn.RemoteAddr().String()).Warn("no milter negotiation")
@@ -103,7 +104,7 @@ func (s *session) begin() error {
 		return err
 	}
 	s.negotiated = true
-	version, protocol := withData(wanted(s.pipeline, s.conn.full) & protocol)
+	version, protocol := withData(offered, wanted(s.pipeline, s.conn.full)&protocol)
 	s.protocol = protocol
 	chosen := gomilter.OptSetSymList
 	if !s.conn.full {

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"encoding/binary"
 	"net"
 	"slices"
 	"strings"
@@ -112,6 +113,31 @@ func TestData(t *testing.T) {
 		d.must(d.EndOfHeader(nil))
 		want(t, c.name+": the next response", strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), "")
 		d.event('Q')
+	}
+}
+
+// TestVersion tests that milterd does not choose a later version than the MTA offers.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	address, _, _ := start(t, nil, accept)
+	for offered, want := range map[uint32]uint32{2: 2, 3: 2, 4: 4, 6: 4} {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := miltertest.NewConn(c, 5*time.Second)
+		offer := miltertest.Offer(miltertest.AllActions, miltertest.AllProtocol)
+		binary.BigEndian.PutUint32(offer, offered)
+		m.Send(gomilter.CodeOptNeg, offer)
+		_, data, err := m.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		noData := gomilter.OptProtocol(binary.BigEndian.Uint32(data[8:]))&gomilter.OptNoData != 0
+		if got := binary.BigEndian.Uint32(data); got != want || noData != (want == 2) {
+			t.Errorf("offered version %d: got %d, without DATA: %t", offered, got, noData)
+		}
+		m.Close()
 	}
 }
 

@@ -6,13 +6,11 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
 	"milterd/checks/all"
-	"milterd/checks/facts"
 	"milterd/cmd/milterd/internal/config"
 )
 
@@ -73,14 +71,6 @@ func wholeNetwork(text string) error {
 		return checks.BadArgument("%q has bits set after the network part; did you mean %q?", text, p.Masked())
 	}
 	return nil
-}
-
-// withALabels returns a domain or @domain that has U-labels with A-labels, as records have it, and any other text as it is.
-func withALabels(text string) string {
-	if strings.IndexFunc(text, func(c rune) bool { return c > unicode.MaxASCII }) < 0 {
-		return text
-	}
-	return cmp.Or(facts.ASCIIDomain(strings.TrimPrefix(text, "@")), text)
 }
 
 // reasonIDs returns the ids of all reasons.

@@ -68,6 +68,9 @@ const maxDecisions = 5 // decisions in one screen
 // why returns what is known of a subject, or an error if that is nothing.
 func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	k := knowledge{What: strings.TrimSpace(a.What), Rcpt: strings.TrimSpace(a.Rcpt), Decisions: []records.Record{}}
+	if domain, ok := strings.CutPrefix(k.What, "@"); ok && !strings.Contains(domain, "@") {
+		k.What = domain // lists write @DOMAIN
+	}
 	if network, err := netip.ParsePrefix(k.What); err == nil {
 		k.What = network.Masked().String() // the commands shown take no other form, see wholeNetwork
 	}
@@ -85,8 +88,8 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	if k.Kind == "domain" && k.Decision != nil && k.Decision.Detail("user") == k.What {
 		k.Kind = "user" // or like a domain
 	}
-	if k.Kind == "domain" || k.Kind == "sender" { // the name of a user may have other than ASCII letters
-		k.What = withALabels(k.What)
+	if k.Kind == "domain" { // not the name of a user, which may have other letters than ASCII
+		k.What = cmp.Or(checks.ToALabels(k.What), k.What)
 	}
 	if k.Kind == "user" && k.Decision == nil {
 		if err := d.addMessage(ctx, &k); err != nil {

@@ -172,6 +172,8 @@ func TestWhySays(t *testing.T) {
 		"eve.smith":                       {"user\teve.smith\n", "192.0.2.12"},
 		"müller":                          {"user\tm??ller\n", "192.0.2.14"},
 		"hans.müller":                     {"user\thans.m??ller\n", "192.0.2.15"},
+		"@bücher.example":                 {"domain\txn--bcher-kva.example\n", "192.0.2.13"},
+		"@example.com":                    {"domain\texample.com\n", "access deny example.com, for a host"},
 		"bücher.example":                  {"domain\txn--bcher-kva.example\n", "192.0.2.13", "evidence\txn--bcher-kva.example is"},
 		"cccccccccccc":                    {"accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "x\tconnect: " + noPTR.ID},
 		"Q1":                              {"message\tQ1", "block add 192.0.2.9", "accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "queue id\tQ1"},

@@ -66,3 +66,11 @@ func BenchmarkWellFormed(b *testing.B) {
 		})
 	}
 }
+
+// TestHostileDate tests that a field full of encoded-words is not decoded to its end, as a date is short.
+func TestHostileDate(t *testing.T) {
+	value := strings.Repeat("=?utf-8?q?a?= ", 10_000)
+	if got := testing.AllocsPerRun(1, func() { _, _ = ParseDate(value) }); got > 3_000 {
+		t.Errorf("%v allocations", got)
+	}
+}

@@ -46,11 +46,12 @@ func ParseDate(value string) (Date, error) {
 	if p.fault == nil {
 		return Date{Time: t}, nil
 	}
-	text := DecodeWords(value) // some programs encode all of their fields
+	encoded := value[:min(len(value), maxEncodedDate)]
+	text := DecodeWords(encoded) // some programs encode all of their fields
 	date, fault := readDate(text)
 	switch {
 	case fault != nil:
-		if text != value {
+		if text != encoded {
 			fault.Pos = 0 // it was the position in the decoded text
 		}
 		return Date{}, fault

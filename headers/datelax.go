@@ -10,6 +10,10 @@ import (
 // maxLaxDate is the number of bytes that readDate looks at. Half would still hold every form with a long zone name.
 const maxLaxDate = 256
 
+// maxEncodedDate is the number of bytes in which encoded-words are decoded: three for each byte of maxLaxDate, and the marks of the
+// words. A hostile field has 1 MiB.
+const maxEncodedDate = 4 * maxLaxDate
+
 // How far a date may be off.
 const (
 	noZoneSlack = 14 * time.Hour // zone unknown: no place is farther from UTC

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -174,4 +175,25 @@ func TestTooManyForgedMarks(t *testing.T) {
 	}
 	want(t, "one more", d.changesOf("good", append(fields, "X-Milterd: none")...), "451 4.6.0 too many X-Milterd fields that claim to be from this host")
 	want(t, "the next message", d.changesOf("good"), "")
+}
+
+// TestManyResultsWithULabels tests that further results count as forged, as it would take long to compare all of them.
+func TestManyResultsWithULabels(t *testing.T) {
+	t.Parallel()
+	address, _ := startMarking(t, checks.Watch, checks.Watch, func(o *checks.Options) {
+		o.TraceFields = checks.TraceFields{AuthServID: "mx.example.org", AuthenticationResults: true}
+	})
+	d := dial(t, address)
+	fields := slices.Repeat([]string{"Authentication-Results: b\u00fccher.example; none"}, maxForged)
+	removed := func(more ...string) (list []string) {
+		for _, change := range strings.Split(d.changesOf("good", append(slices.Clone(fields), more...)...), "|") {
+			if strings.HasPrefix(change, "m ") {
+				list = append(list, change)
+			}
+		}
+		return list
+	}
+	want(t, "one more in US-ASCII", strings.Join(removed("Authentication-Results: other.example; none"), "|"), "")
+	got := removed("Authentication-Results: b\u00fccher.example; none", "Authentication-Results: =?utf-8?q?b=C3=BCcher.example?=; none")
+	want(t, "two more", strings.Join(got, "|"), "m 102 Authentication-Results:|m 101 Authentication-Results:")
 }

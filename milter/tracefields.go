@@ -22,6 +22,11 @@ func ownResults(value, id string) bool {
 	return beginsWithID(value, id) || beginsWithID(headers.DecodeWords(value), id)
 }
 
+// mayHaveULabels reports whether ownResults converts the value to A-labels: it is not US-ASCII, or may have encoded-words.
+func mayHaveULabels(value string) bool {
+	return !headers.IsASCII(value) || strings.Contains(value, "=?")
+}
+
 // beginsWithID reports whether the first word of a text that is not in a comment is an id.
 func beginsWithID(text, id string) bool {
 	skip := func() { text = strings.TrimLeftFunc(text, func(c rune) bool { return c != '(' && !isNameRune(c) }) }

@@ -102,6 +102,9 @@ func (r *Request) Marks() []Outcome { return r.run.marks }
 // Forwarded reports whether the client is a forwarder of recipient i, see Policy.
 func (r *Request) Forwarded(i int) bool { return r.run.rcpt(i).forwarding == forwarded }
 
+// MayBeForwarded reports whether the client may be a forwarder of recipient i, as an answer about its names is missing.
+func (r *Request) MayBeForwarded(i int) bool { return r.run.rcpt(i).forwarding == mayBeForwarded }
+
 // Snapshot returns a copy for another goroutine. It has at most rcpts recipients and the results remembered up
 // to MailFrom, but no macros and no header section.
 func (r *Request) Snapshot(rcpts int) *Request {

@@ -35,12 +35,13 @@ func (c *check) pathOf(ctx context.Context, r *checks.Request, e dmarc.Evaluatio
 func (c *check) findPath(ctx context.Context, r *checks.Request) path {
 	names, _ := facts.Iprev(ctx, c.env, r)
 	switch {
-	case isForwarded(r):
+	case anyAccepted(r, r.Forwarded): // of all or of none: the others come in another message
 		return path{reason: indirect, text: "passed on by a forwarder of the recipient"}
 	case c.trusted.HasAddr(r.Session.Client), slices.ContainsFunc(names.Confirmed, c.trusted.HasName):
 		return path{reason: indirect, text: "passed on by a trusted client"}
 	}
-	p := path{missed: names.Unsure(func(name string) bool { return c.trusted.HasName(name) || identifies(r, name) })}
+	mayBeForwarded := anyAccepted(r, r.MayBeForwarded)
+	p := path{missed: names.Unsure(func(name string) bool { return mayBeForwarded || c.trusted.HasName(name) || identifies(r, name) })}
 	c.findRelay(ctx, r, names.Confirmed, &p)
 	if p.reason == nil {
 		c.findList(ctx, r, names.Confirmed, &p)
@@ -48,11 +49,10 @@ func (c *check) findPath(ctx context.Context, r *checks.Request) path {
 	return p
 }
 
-// isForwarded reports whether the client is a forwarder of the recipients. It is one of all or of none, as the others come in another
-// message.
-func isForwarded(r *checks.Request) bool {
+// anyAccepted reports whether a condition holds for the index of a recipient that was not refused.
+func anyAccepted(r *checks.Request, holds func(i int) bool) bool {
 	for i, rcpt := range r.Envelope.Rcpts {
-		if rcpt.Refused == "" && r.Forwarded(i) {
+		if rcpt.Refused == "" && holds(i) {
 			return true
 		}
 	}

@@ -57,13 +57,13 @@ func TestDraining(t *testing.T) {
 		ends     time.Duration // the last connection
 	}{
 		{"then the client is silent", 10 * time.Second, 1, 0, 1, 10*time.Second + idle},
-		{"then it is silent, shortly before the last call", 29 * time.Second, 1, 0, 1, 30 * time.Second},
-		{"the message ends after the last call", 40 * time.Second, 1, 0, 1, 40 * time.Second},
+		{"then it is silent, shortly before half of the time", 29 * time.Second, 1, 0, 1, 30 * time.Second},
+		{"the message ends after half of the time", 40 * time.Second, 1, 0, 1, 40 * time.Second},
 		{"the next one comes in time", 10 * time.Second, 2, time.Second, 2, 11*time.Second + idle},
 		{"the next one takes too long to come", 10 * time.Second, 2, idle + time.Second, 1, 10*time.Second + idle},
 		{"it has more than there is time for", 10*time.Second + 500*time.Millisecond, 100, time.Second, 20, 30 * time.Second},
-		{"the next one comes with the end, before the last call", 29 * time.Second, 2, 0, 2, 30 * time.Second},
-		{"the next one comes with the end, after the last call", 31 * time.Second, 2, 0, 1, 31 * time.Second},
+		{"the next one comes with the end, before half of the time", 29 * time.Second, 2, 0, 2, 30 * time.Second},
+		{"the next one comes with the end, after half of the time", 31 * time.Second, 2, 0, 1, 31 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -22,8 +22,8 @@ var (
 		ID: "dmarc-quarantine",
 		Reply: checks.Reply{Code: 550, Enhanced: "5.7.1",
 			Text: "suspicious by the DMARC policy of {domain}: neither SPF nor DKIM shows that it sent this"},
-		When: "nobody is known to have passed the message on, and DMARC fails with the policy quarantine, or reject while the domain " +
-			"tests it (`t=y`), or From has addresses of more than five domains, of which the first five do not fail with a policy",
+		When: "nobody is known to have passed the message on, and either DMARC fails with the policy quarantine (or reject, while the " +
+			"domain tests it with `t=y`), or From has addresses of more than five domains, of which the first five do not fail with a policy",
 		Why: "The domain in the From field asks to treat mail that it did not send as suspicious (DMARC, p=quarantine). A message " +
 			"shows its origin by SPF for a sender address in the domain, or by a DKIM signature of the domain. This one does neither. " +
 			"A message with many domains in From is as suspicious, as a forger can hide a domain among them.",

@@ -25,7 +25,7 @@ type Config struct {
 	Syslog  string            // facility, or off
 	Profile string            // watch, safe or strict
 	Actions map[string]string // by reason; callouts are off unless listed here
-	Text    string            // YAML in place of what Domain, Profile and Actions write
+	Text    string            // YAML in place of what Domain, Profile and Actions write, and of no trusted networks
 	Extra   string            // further lines of YAML
 }
 

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// Problem is one error or warning about a configuration, or the place of a value without a text. Text and Path are printable and of bounded length, whatever the
-// file contains.
+// Problem is one error or warning about a configuration, or the place of a value without a text. Text and Path are printable and of
+// bounded length, whatever the file contains.
 type Problem struct {
 	File      string // the configuration file or a file that it names; empty if there is no file
 	Line, Col int    // position, counted from 1, Col in characters; 0 for the whole file

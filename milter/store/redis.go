@@ -33,15 +33,35 @@ type redis struct {
 	closed bool
 }
 
-func newRedis(cfg Config) (*redis, error) {
-	u, err := url.Parse(cfg.URL)
+// CheckURL returns an error for a URL of a Redis with which Open would fail, or that has no valid port. The error does not contain
+// the password.
+func CheckURL(s string) error {
+	_, _, err := parseURL(s)
+	return err
+}
+
+// parseURL returns the options of a client, and the URL without its password.
+func parseURL(s string) (options valkey.ClientOption, address string, err error) {
+	u, err := url.Parse(s)
 	if err != nil {
 		// err contains the URL with the password.
-		return nil, errors.New("the URL is not valid; special characters in a password are written as %XX")
+		return options, "", errors.New("the URL is not valid; special characters in a password are written as %XX")
 	}
-	options, err := valkey.ParseURL(cfg.URL)
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return options, "", fmt.Errorf("%s: %q is not a port; write a number from 1 to 65535", u.Redacted(), port)
+		}
+	}
+	if options, err = valkey.ParseURL(s); err != nil {
+		return options, "", fmt.Errorf("%s: %w", u.Redacted(), err)
+	}
+	return options, u.Redacted(), nil
+}
+
+func newRedis(cfg Config) (*redis, error) {
+	options, address, err := parseURL(cfg.URL)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", u.Redacted(), err)
+		return nil, err
 	}
 	options.Dialer.Timeout = cfg.Timeout
 	options.Dialer.KeepAlive = time.Second
@@ -52,7 +72,7 @@ func newRedis(cfg Config) (*redis, error) {
 	options.DisableCache = true // other hosts change the records
 	options.ReadBufferEachConn, options.WriteBufferEachConn = 64<<10, 64<<10
 	options.ClientName = cmp.Or(options.ClientName, "milterd")
-	return &redis{options: options, address: u.Redacted(), now: cfg.wall}, nil
+	return &redis{options: options, address: address, now: cfg.wall}, nil
 }
 
 func (r *redis) get(ctx context.Context, key string) ([]byte, bool, error) {

@@ -247,3 +247,30 @@ func TestRoundTrips(t *testing.T) {
 		t.Errorf("2000 operations at once took %d round trips", n)
 	}
 }
+
+// TestCheckURL tests URLs with which a Redis cannot be reached. No error contains the password.
+func TestCheckURL(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		url   string
+		valid bool
+	}{
+		"host":             {"redis://redis.example", true},
+		"port and number":  {"rediss://u:secret@redis.example:6380/2", true},
+		"unix socket":      {"unix:///run/redis/redis.sock", true},
+		"no scheme":        {"redis.example:6379", false},
+		"scheme of others": {"http://u:secret@redis.example", false},
+		"database by name": {"redis://u:secret@redis.example/mail", false},
+		"port too large":   {"redis://u:secret@redis.example:99999/0", false},
+		"port 0":           {"redis://u:secret@redis.example:0/0", false},
+		"port by name":     {"redis://u:secret@redis.example:redis/0", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := CheckURL(c.url)
+			if (err == nil) != c.valid || err != nil && strings.Contains(err.Error(), "secret") {
+				t.Errorf("CheckURL(%q) = %v", c.url, err)
+			}
+		})
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
+	"milterd/milter/store"
 )
 
 // compiler makes a Config of the decoded file, and reports values that cannot be used.
@@ -166,8 +167,8 @@ func (c *compiler) store() Store {
 		c.failAt("store.path", relativePath, quote(f.Path))
 	}
 	if f.URL != "" {
-		if u, err := url.Parse(f.URL); err != nil || u.Host == "" && u.Path == "" {
-			c.failAt("store.url", "%s is not a URL of Redis; write redis://host:port or rediss://host:port", quote(withoutPassword(f.URL)))
+		if u, err := url.Parse(f.URL); err != nil || u.Host == "" && u.Path == "" || store.CheckURL(f.URL) != nil {
+			c.failAt("store.url", "%s is not a URL of Redis; write redis://host:port/0 or rediss://host:port/0", quote(withoutPassword(f.URL)))
 		}
 	}
 	return f
@@ -186,8 +187,8 @@ func (c *compiler) explain() Explain {
 	e := c.file.Explain
 	e.URL = strings.TrimRight(e.URL, "/")
 	if e.Listen != "" {
-		if _, port, err := net.SplitHostPort(e.Listen); err != nil || port == "" {
-			c.failAt("explain.listen", notHostPort, quote(e.Listen))
+		if _, ok := hostOf(e.Listen); !ok {
+			c.failAt("explain.listen", notHostPort, quote(e.Listen), DefaultExplainListen)
 		}
 	}
 	if e.Key != "" && !filepath.IsAbs(e.Key) {
@@ -255,10 +256,10 @@ func (c *compiler) admin() Admin {
 	if a.Listen == "" {
 		return a
 	}
-	host, port, err := net.SplitHostPort(a.Listen)
+	host, ok := hostOf(a.Listen)
 	switch {
-	case err != nil || port == "":
-		c.failAt("admin.listen", notHostPort, quote(a.Listen))
+	case !ok:
+		c.failAt("admin.listen", notHostPort, quote(a.Listen), DefaultAdminListen)
 	case a.Password == "" && !isLoopback(host):
 		c.failAt("admin.listen", "%s can be reached from other hosts; set admin.password, or use a loopback address such as %s behind a proxy",
 			quote(a.Listen), DefaultAdminListen)
@@ -266,8 +267,18 @@ func (c *compiler) admin() Admin {
 	return a
 }
 
+// hostOf returns the host of an address of a web server, and reports whether the address has a port too.
+func hostOf(address string) (string, bool) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port == "" {
+		return "", false
+	}
+	_, err = net.LookupPort("tcp", port)
+	return host, err == nil
+}
+
 // notHostPort is the error of an address of a web server.
-const notHostPort = "%s is not an address and a port; write it as 127.0.0.1:8893"
+const notHostPort = "%s is not an address and a port; write it as %s"
 
 // isLoopback reports whether only this machine can reach a host. The only name that it knows is localhost.
 func isLoopback(host string) bool {

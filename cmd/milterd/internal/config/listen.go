@@ -66,6 +66,9 @@ func unixListener(file string) (Listener, error) {
 	return Listener{Network: "unix", Address: path.Clean(file), Given: true}, nil
 }
 
+// loopback has an address for each kind of an inet socket.
+var loopback = map[string]string{"inet": "127.0.0.1", "inet6": "::1"}
+
 func inetListener(kind, rest string) (Listener, error) {
 	port, host, ok := strings.Cut(rest, "@")
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
@@ -82,7 +85,7 @@ func inetListener(kind, rest string) (Listener, error) {
 			return Listener{}, fmt.Errorf("%s is not an address for %s; did you mean %s?", quote(host), kind, quote(other+":"+port+"@"+host))
 		}
 	} else if _, err := domainName(host); err != nil {
-		return Listener{}, err
+		return Listener{}, fmt.Errorf("%s is neither an address nor a host name; write it as %s", quote(host), quote(kind+":"+port+"@"+loopback[kind]))
 	}
 	return Listener{Network: network, Address: net.JoinHostPort(host, port), Given: true}, nil
 }

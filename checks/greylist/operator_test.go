@@ -128,6 +128,7 @@ func TestAllow(t *testing.T) {
 		{what: "2001:db8::/32", bad: true},
 		{what: "alice@example.net", bad: true},
 		{what: "localhost", bad: true},
+		{what: "192.0.2.256", bad: true},
 		{what: "example.net elsewhere", bad: true},
 		{what: "", bad: true},
 	} {

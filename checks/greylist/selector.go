@@ -89,7 +89,7 @@ func parseClientName(what string) (string, error) {
 	}
 	name := domainName(domain)
 	switch {
-	case !strings.Contains(name, ".") || checks.LooksLikeNetwork(domain):
+	case !strings.Contains(name, ".") || checks.LooksLikeNetwork(domain) || isNumber(name[strings.LastIndexByte(name, '.')+1:]):
 		return "", checks.BadArgument("%q is not an address, network or domain", what)
 	case checks.OrgDomain(name) == "":
 		return "", checks.BadArgument("%q is a public suffix, under which anybody can register a name", name)
@@ -103,6 +103,9 @@ func parseClientName(what string) (string, error) {
 	network, err = networkName(p)
 	return name + " " + network, err
 }
+
+// isNumber reports whether a label has digits alone. No top-level domain has: a name that ends so is a malformed address.
+func isNumber(label string) bool { return strings.Trim(label, "0123456789") == "" }
 
 // networkName returns the name of a network, which must be one that a client can have.
 func networkName(p netip.Prefix) (string, error) {

@@ -76,7 +76,7 @@ func (z Zone) faults() (faults []error) {
 	case z.Zone == "":
 		fault("zone: want the domain of the list")
 	case !checks.IsHostName(z.Zone) || !strings.Contains(z.domain(), "."):
-		fault("zone: not a domain name")
+		fault("zone: not a domain name; write it as bl.example.org")
 	}
 	if len(z.Codes) == 0 {
 		fault(`codes: want the codes that are a listing, as the list documents them, such as ["127.0.0.2-127.0.0.11"]`)

@@ -85,7 +85,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	if near := config.Nearest(name, names); near != "" {
 		return fmt.Errorf("%w; did you mean --%s?", err, near)
 	}
-	return err
+	return fmt.Errorf("%w (see --help)", err)
 }
 
 // checkedWriter keeps the first error, so that a command need not look at each.
@@ -104,8 +104,8 @@ func (w *checkedWriter) Write(p []byte) (int, error) {
 // excluding matches cobra's error for flags that exclude each other.
 var excluding = regexp.MustCompile(`none of the others can be; \[(.+)\] were all set$`)
 
-// notNumber matches the error of a flag whose value is no number.
-var notNumber = regexp.MustCompile(`^invalid argument (".*") for "(?:-\w, )?(--[\w-]+)" flag: strconv\.`)
+// notValue matches the error of a flag whose value is no number, or neither true nor false.
+var notValue = regexp.MustCompile(`^invalid argument (".*") for "(?:-\w, )?(--[\w-]+)" flag: strconv\.(\w+)`)
 
 // plainError returns an error of cobra in plain words.
 func plainError(err error) error {
@@ -115,8 +115,12 @@ func plainError(err error) error {
 	if m := excluding.FindStringSubmatch(err.Error()); m != nil {
 		return checks.BadArgument("--%s cannot be used together", strings.Join(strings.Fields(m[1]), " and --"))
 	}
-	if m := notNumber.FindStringSubmatch(err.Error()); m != nil {
+	switch m := notValue.FindStringSubmatch(err.Error()); {
+	case m == nil:
+		return err
+	case m[3] == "ParseBool":
+		return checks.BadArgument("%s: %s is neither true nor false", m[2], m[1])
+	default:
 		return checks.BadArgument("%s: %s is not a whole number", m[2], m[1])
 	}
-	return err
 }

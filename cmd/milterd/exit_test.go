@@ -30,7 +30,7 @@ func TestUnknownFlag(t *testing.T) {
 	root := newRoot("")
 	for _, c := range append(doc.Leaves(root.Commands()), root) {
 		args := append(wordsOf(c), "--unknown")
-		if code, out, errs := runLine(t, args...); code != exitUsage || out != "" || errs != "milterd: unknown flag: --unknown\n" {
+		if code, out, errs := runLine(t, args...); code != exitUsage || out != "" || errs != "milterd: unknown flag: --unknown (see --help)\n" {
 			t.Errorf("milterd %q: exit status %d, %q, %q", args, code, out, errs)
 		}
 	}
@@ -105,7 +105,8 @@ func TestExitStatus(t *testing.T) {
 		{args: []string{"replay", "-c", bad, dir}, status: exitNo, stderr: bad + ":2:1: "},
 
 		{args: []string{"simulate", "--cleint", "192.0.2.9"}, status: exitUsage, stderr: "unknown flag: --cleint; did you mean --client?"},
-		{args: []string{"nonsense"}, status: exitUsage, stderr: `unknown command "nonsense"`},
+		{args: []string{"nonsense"}, status: exitUsage, stderr: `unknown command "nonsense" (see --help)`},
+		{args: []string{"simulate", "--explain=nonsense"}, status: exitUsage, stderr: `--explain: "nonsense" is neither true nor false`},
 		{args: []string{"doc", "foo"}, status: exitUsage, stderr: `unknown command "foo" ("milterd doc"`},
 		{args: []string{"help", "foo"}, status: exitUsage, stderr: `unknown command "foo"`},
 		{args: []string{"help", "acces"}, status: exitUsage, stderr: `unknown command "acces"; did you mean access?`},

@@ -126,5 +126,9 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	for _, c := range cmd.Commands() {
 		names = append(names, c.Name())
 	}
-	return fmt.Errorf("unknown command %q%s", args[0], suggestion(args[0], names, commandNames(cmd)))
+	remedy := suggestion(args[0], names, commandNames(cmd))
+	if remedy == "" && !cmd.HasParent() {
+		remedy = " (see --help)"
+	}
+	return fmt.Errorf("unknown command %q%s", args[0], remedy)
 }

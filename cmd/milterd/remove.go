@@ -59,10 +59,17 @@ func (rm remover) run(cmd *cobra.Command, r *remote, args removeArgs) error {
 		if result.Would == 0 {
 			return printResult(cmd, r, text, result, func(w io.Writer, got removal) { fmt.Fprintln(w, got.Removed, plural(got.Removed, rm.kind), "removed") })
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s is %d %s. Remove all of them? [y/N] ", args.What, result.Would, rm.kind)
+		selected := fmt.Sprintf("%s is %d %s", args.What, result.Would, rm.kind)
+		if strings.Contains(args.What, "/") {
+			selected = fmt.Sprintf("%d %s are in %s", result.Would, rm.kind, args.What)
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s. Remove all of them? [y/N] ", selected)
 		answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+		if answer == "" {
+			fmt.Fprintln(cmd.ErrOrStderr()) // there is no terminal that ended the line
+		}
 		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-			return errors.New("nothing was removed (--yes does not ask)")
+			return errors.New("nothing was removed; --yes removes without a question")
 		}
 		args.Many = true
 	}

@@ -97,7 +97,11 @@ func showGreylist(w io.Writer, k knowledge, who string) {
 			t.Attempts, plural(t.Attempts, "attempts"), suspicionOf(t), cmp.Or(t.Client, who))
 	}
 	for _, c := range k.Clients {
-		fmt.Fprintf(w, "greylist\t%s passed %d %s\tmilterd greylist forget %s\n", c.Identity, c.Passes, plural(c.Passes, "times"), who)
+		state := fmt.Sprintf("passed %d %s", c.Passes, plural(c.Passes, "times"))
+		if c.Allowed {
+			state = "is allowed by milterd greylist allow"
+		}
+		fmt.Fprintf(w, "greylist\t%s %s\tmilterd greylist forget %s\n", c.Identity, state, who)
 	}
 	if len(k.Triplets)+len(k.Clients) == 0 && k.Client != "" {
 		fmt.Fprintf(w, "greylist\tnot known\tmilterd greylist allow %s\n", k.Client)

@@ -14,6 +14,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/checks/counters"
+	"milterd/checks/greylist"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/records"
 )
@@ -273,6 +274,21 @@ func TestWhyOfUnknown(t *testing.T) {
 		if _, err := d.why(t.Context(), whyArgs{What: what}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", what, err, want)
 		}
+	}
+}
+
+// TestShowGreylist tests what is shown of clients that greylisting knows.
+func TestShowGreylist(t *testing.T) {
+	t.Parallel()
+	k := knowledge{}
+	k.Clients = []greylist.Client{{Identity: "example.net", Passes: 2}, {Identity: "192.0.2.9", Allowed: true}}
+	k.Held = len(k.Clients)
+	var out strings.Builder
+	showGreylist(&out, k, "192.0.2.9")
+	want := "greylist\texample.net passed 2 times\tmilterd greylist forget 192.0.2.9\n" +
+		"greylist\t192.0.2.9 is allowed by milterd greylist allow\tmilterd greylist forget 192.0.2.9\n"
+	if out.String() != want {
+		t.Errorf("got %s", out.String())
 	}
 }
 

@@ -34,7 +34,7 @@ func TestAccessCommand(t *testing.T) {
 
 	// A network with two entries in it and none of its own: the command asks.
 	r := d.Command(t, "access", "remove", "127.0.0.0/23")
-	if r.Code != 1 || !strings.Contains(r.Stderr, "is 2 entries. Remove all of them? [y/N]") || !strings.Contains(r.Stderr, "nothing was removed") {
+	if r.Code != 1 || !strings.Contains(r.Stderr, "2 entries are in 127.0.0.0/23. Remove all of them? [y/N]") || !strings.Contains(r.Stderr, "nothing was removed") {
 		t.Errorf("remove without an answer: %+v", r)
 	}
 	cmd := exec.Command(daemontest.Binary(t), "access", "remove", "127.0.0.0/23", "--socket", socket)

@@ -61,7 +61,7 @@ func (h mailHost) unreachable(l config.Listener) string {
 		return ""
 	}
 	if h.chrooted() && !strings.HasPrefix(l.Address, h.queue+"/") {
-		return fmt.Sprintf("its smtpd runs in a chroot and sees only what is below %s; use inet:8891@127.0.0.1, or a socket there", h.queue)
+		return fmt.Sprintf("its smtpd runs in a chroot and sees only what is below %s; use inet:8891@127.0.0.1, or a socket there that milterd.socket makes (milterd doc attach)", h.queue)
 	}
 	mode, group := cmp.Or(l.Mode, defaultMode), h.daemonGroup
 	if l.Group != "" {

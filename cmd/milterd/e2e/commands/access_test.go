@@ -83,7 +83,7 @@ func TestAccessCommand(t *testing.T) {
 	d.MustRun(t, "block", "add", "127.0.0.8/29", "--until", "1h", "--why", "a wave")
 	daemontest.WantRow(t, d.MustRun(t, "block", "list"), "127.0.0.8/29", "by", "hand", "yes", "a", "wave")
 	d.MustRun(t, "block", "add", "127.0.0.10")
-	if r := d.Command(t, "block", "remove", "127.0.0.8/29"); r.Code != 1 || !strings.Contains(r.Stderr, "is 2 blocks") {
+	if r := d.Command(t, "block", "remove", "127.0.0.8/29"); r.Code != 1 || !strings.Contains(r.Stderr, "2 blocks are in 127.0.0.8/29") {
 		t.Errorf("got %+v", r)
 	}
 	if out := d.MustRun(t, "block", "remove", "127.0.0.8/29", "--yes"); out != "2 blocks removed\n" {

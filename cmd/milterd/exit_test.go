@@ -106,6 +106,8 @@ func TestExitStatus(t *testing.T) {
 
 		{args: []string{"simulate", "--cleint", "192.0.2.9"}, status: exitUsage, stderr: "unknown flag: --cleint; did you mean --client?"},
 		{args: []string{"nonsense"}, status: exitUsage, stderr: `unknown command "nonsense" (see --help)`},
+		{args: []string{"access", "allow", "192.0.2.9", "--for", ""}, status: exitUsage, stderr: `--for: ""`},
+		{args: []string{"access", "allow", "192.0.2.9", "--until", ""}, status: exitUsage, stderr: `--until: ""`},
 		{args: []string{"simulate", "--explain=nonsense"}, status: exitUsage, stderr: `--explain: "nonsense" is neither true nor false`},
 		{args: []string{"doc", "foo"}, status: exitUsage, stderr: `unknown command "foo" ("milterd doc"`},
 		{args: []string{"help", "foo"}, status: exitUsage, stderr: `unknown command "foo"`},

@@ -27,25 +27,30 @@ func weekday(text string, now time.Time) (time.Time, bool) {
 }
 
 // endFlags are the flags --for and --until of commands whose effect ends.
-type endFlags struct{ length, until string }
+type endFlags struct {
+	length, until string
+	isGiven       func(flag string) bool // also with an empty value, as that of a variable which a script has not set; may be nil
+}
 
 // add adds the flags to a command. what names the thing that ends, without says when it ends without a flag.
 func (e *endFlags) add(cmd *cobra.Command, what, without string) {
 	cmd.Flags().StringVar(&e.length, "for", "", "`DURATION` of "+what+" in s, m, h or d (default: "+without+")")
 	cmd.Flags().StringVar(&e.until, "until", "", "end of "+what+": a local `DATE` or the name of a weekday, at the end of that day, a date and time, or a duration")
 	cmd.MarkFlagsMutuallyExclusive("for", "until")
+	e.isGiven = cmd.Flags().Changed
 }
 
 // time returns the end. If no flag is given, it is now plus without; if without is 0, it is the zero time, for no end.
 func (e *endFlags) time(now time.Time, without time.Duration) (time.Time, error) {
+	given := func(flag, value string) bool { return value != "" || e.isGiven != nil && e.isGiven(flag) }
 	switch {
-	case e.until != "":
+	case given("until", e.until):
 		end, err := parseEnd(e.until, now)
 		if err != nil {
 			return time.Time{}, checks.BadArgument("--until: %v", err)
 		}
 		return end, nil
-	case e.length != "":
+	case given("for", e.length):
 		d, err := config.ParseDuration(e.length)
 		if err == nil && d == 0 {
 			err = errNoDuration

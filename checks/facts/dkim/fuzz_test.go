@@ -179,6 +179,7 @@ func FuzzMsgauth(f *testing.F) {
 	}
 	f.Add(edTags, head, "\n\r", keyText)
 	f.Add(edTags, head, plain.body, strings.Replace(keyText, " k=", "\vk=", 1))
+	f.Add(edTags, head, plain.body, strings.Replace(keyText, "=ed25519", "=ed25519\f", 1))
 	f.Fuzz(func(t *testing.T, tags, head, body, record string) {
 		m := parseMail(head)
 		m.body = strings.ReplaceAll(strings.ReplaceAll(body, "\r\n", "\n"), "\n", "\r\n")
@@ -233,23 +234,13 @@ func explain(t *testing.T, r Result, err error, m mail, record string) {
 		// go-msgauth lets a signature sign itself
 	case err == nil && strings.HasSuffix(r.Why, "= is missing") && strings.ContainsFunc(m.fields[0].Value, isOtherSpace):
 		// go-msgauth removes white space that is none in a header field from the name of a tag
-	case err == nil && strings.HasPrefix(r.Why, "key record: ") && strings.ContainsFunc(tagNames(record), isOtherSpace):
-		// go-msgauth removes white space that is none in a record from the name of a tag
+	case err == nil && strings.HasPrefix(r.Why, "key record: ") && strings.ContainsFunc(record, isOtherSpace):
+		// go-msgauth removes white space that is none in a record from the name and the value of a tag
 	case r.Status == Pass && strings.Contains(err.Error(), "body hash") && strings.Contains(strings.ReplaceAll(m.body, "\r\n", ""), "\r"):
 		// go-msgauth takes a CR alone for the end of a line, before which white space is removed
 	default:
 		t.Errorf("%s %q, go-msgauth %v", r.Status, r.Why, err)
 	}
-}
-
-// tagNames returns the names of the tags of a record, one after the other.
-func tagNames(record string) string {
-	var names strings.Builder
-	for tag := range strings.SplitSeq(record, ";") {
-		name, _, _ := strings.Cut(tag, "=")
-		names.WriteString(name)
-	}
-	return names.String()
 }
 
 // isOtherSpace reports whether a rune is white space, but not of a header field.

@@ -179,7 +179,7 @@ func (d *daemon) mayRefuse(text string, network netip.Prefix) error {
 	domain, withBelow := strings.CutPrefix(text[strings.LastIndexByte(text, '@')+1:], ".")
 	for _, local := range append([]string{cfg.Hostname}, cfg.LocalDomains...) {
 		if domain != "" && (checks.Under(domain, local) || withBelow && checks.Under(local, domain)) {
-			return fmt.Errorf("%s is local (%s) and cannot be denied; the reason sender-own-domain refuses forged mail from it", text, local)
+			return fmt.Errorf("%s is local (%s) and cannot be denied; the reason sender-own-domain is about forged mail from it", text, local)
 		}
 	}
 	return nil

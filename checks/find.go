@@ -30,8 +30,13 @@ func (run *Run) find(ctx context.Context, st step) *finding {
 	if f := run.finding(st); f != nil {
 		return f
 	}
-	f := finding{check: st.check}
 	p, inst := run.pipeline, run.pipeline.instances[st.check]
+	list := &run.findings[st.stage]
+	if *list == nil {
+		*list = make([]finding, 0, p.atStage[st.stage])
+	}
+	*list = append(*list, finding{check: st.check})
+	f := &(*list)[len(*list)-1]
 	run.request.Stage = st.stage
 	run.trace.take() // discard what was asked before this check
 	began := time.Now()
@@ -47,8 +52,7 @@ func (run *Run) find(ctx context.Context, st step) *finding {
 	if p.opts.Took != nil {
 		p.opts.Took(inst.Info.Name, f.took)
 	}
-	run.findings[st.stage] = append(run.findings[st.stage], f)
-	return run.finding(st)
+	return f
 }
 
 // finding returns the finding of a step, or nil if the check did not run.

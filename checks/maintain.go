@@ -10,14 +10,13 @@ import (
 // such as on a file on a failing disk, later calls skip that check until it has returned.
 func (p *Pipeline) Maintain(ctx context.Context, now time.Time) {
 	var wg sync.WaitGroup
-	for i, inst := range p.instances {
-		m, ok := inst.Check.(Maintainer)
-		if !ok || !p.runs(i) || !p.maintaining[i].CompareAndSwap(false, true) {
+	for i, m := range p.maintainers {
+		if !p.maintaining[i].CompareAndSwap(false, true) {
 			continue
 		}
 		wg.Go(func() {
 			defer p.maintaining[i].Store(false)
-			contain(func() { m.Maintain(ctx, now) })
+			contain(func() { m.check.Maintain(ctx, now) })
 		})
 	}
 	done := make(chan struct{})
@@ -41,7 +40,7 @@ func (p *Pipeline) Reload(old *Pipeline) {
 // Report returns the state of what the checks depend on.
 func (p *Pipeline) Report() []Condition {
 	list := []Condition{}
-	eachImplementing(p, func(check string, m Maintainer) {
+	each(p.maintainers, func(check string, m Maintainer) {
 		for _, c := range m.Report() {
 			c.Check = check
 			list = append(list, c)

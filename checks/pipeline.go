@@ -1,7 +1,6 @@
 package checks
 
 import (
-	"maps"
 	"slices"
 	"sync/atomic"
 )
@@ -18,22 +17,27 @@ type Instance struct {
 // Checks run one after the other, in the order given to New, and the first refusal is the reply. So equal sessions receive
 // equal replies.
 type Pipeline struct {
-	instances     []Instance
-	opts          Options
-	general       *table    // for recipients without a policy
-	exempt        *table    // for exempt recipients
-	policies      []*table  // for those with a policy
-	late          []*Reason // reasons that may be found at EndOfHeader or EndOfMessage
-	announced     recentSet
-	maintaining   []atomic.Bool // by check, see Maintain
-	judgesMessage bool          // a check runs at EndOfHeader or EndOfMessage
-	needsBody     bool          // a check needs the body of some messages
-	trustedToo    bool          // a check runs for trusted clients too
+	instances      []Instance
+	opts           Options
+	general        *table    // for recipients without a policy
+	exempt         *table    // for exempt recipients
+	policies       []*table  // for those with a policy
+	late           []*Reason // reasons that may be found at EndOfHeader or EndOfMessage
+	announced      recentSet
+	prefetchers    []running[Prefetcher]
+	observers      []running[Observer]
+	authenticators []running[Authenticator]
+	maintainers    []running[Maintainer]
+	maintaining    []atomic.Bool  // by maintainer, see Maintain
+	atStage        [numStages]int // number of checks that run at each stage
+	judgesMessage  bool           // a check runs at EndOfHeader or EndOfMessage
+	needsBody      bool           // a check needs the body of some messages
+	trustedToo     bool           // a check runs for trusted clients too
 }
 
 // New returns a Pipeline of the given checks. It fails if opts has no action for one of their reasons.
 func New(instances []Instance, opts Options) (*Pipeline, error) {
-	p := &Pipeline{instances: instances, opts: opts, exempt: emptyTable(instances), maintaining: make([]atomic.Bool, len(instances))}
+	p := &Pipeline{instances: instances, opts: opts, exempt: emptyTable(instances)}
 	p.exempt.partial = true
 	if err := p.addTables(); err != nil {
 		return nil, err
@@ -42,6 +46,9 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		if !p.runs(i) {
 			continue
 		}
+		for _, st := range inst.Info.Stages {
+			p.atStage[st]++
+		}
 		if slices.ContainsFunc(inst.Info.Stages, func(st Stage) bool { return st > RcptTo }) {
 			p.judgesMessage = true
 			p.late = append(p.late, slices.DeleteFunc(slices.Clone(inst.Info.Reasons), func(r *Reason) bool { return r.Early })...)
@@ -49,6 +56,9 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		p.needsBody = p.needsBody || inst.Info.Body && opts.Body != nil
 		p.trustedToo = p.trustedToo || inst.Info.TrustedToo
 	}
+	p.prefetchers, p.observers = implementing[Prefetcher](p), implementing[Observer](p)
+	p.authenticators, p.maintainers = implementing[Authenticator](p), implementing[Maintainer](p)
+	p.maintaining = make([]atomic.Bool, len(p.maintainers))
 	return p, nil
 }
 
@@ -70,12 +80,27 @@ func (p *Pipeline) uses(r *Reason) bool {
 	return p.anyTable(func(t *table) bool { return t.actions[r] != Off })
 }
 
-// eachImplementing calls f for each check that runs and implements T, an optional interface of checks. It logs a panic of f.
-func eachImplementing[T any](p *Pipeline, f func(check string, c T)) {
+// running is a check that runs for any recipient and implements T, an optional interface of checks.
+type running[T any] struct {
+	name  string
+	check T
+}
+
+// implementing returns the checks that run and implement T.
+func implementing[T any](p *Pipeline) []running[T] {
+	var list []running[T]
 	for i, inst := range p.instances {
 		if c, ok := inst.Check.(T); ok && p.runs(i) {
-			contain(func() { f(inst.Info.Name, c) })
+			list = append(list, running[T]{inst.Info.Name, c})
 		}
+	}
+	return list
+}
+
+// each calls f for each check of a list. It logs a panic of f.
+func each[T any](list []running[T], f func(check string, c T)) {
+	for _, r := range list {
+		contain(func() { f(r.name, r.check) })
 	}
 }
 
@@ -100,7 +125,14 @@ func (p *Pipeline) RunsAny() bool {
 
 // UsesAction reports whether any reason has an action, for any recipient.
 func (p *Pipeline) UsesAction(a Action) bool {
-	return p.anyTable(func(t *table) bool { return slices.Contains(slices.Collect(maps.Values(t.actions)), a) })
+	return p.anyTable(func(t *table) bool {
+		for _, used := range t.actions {
+			if used == a {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // NeedsBody reports whether Run.BeginBody may return a writer.

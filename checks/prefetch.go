@@ -16,7 +16,7 @@ func (run *Run) prefetch(st Stage) {
 	}
 	run.request.Stage = st
 	var all []Query
-	eachImplementing(p, func(_ string, f Prefetcher) {
+	each(p.prefetchers, func(_ string, f Prefetcher) {
 		for _, q := range f.Prefetch(&run.request) {
 			if !slices.ContainsFunc(all, func(a Query) bool { return a.covers(q) }) {
 				all = append(all, q)

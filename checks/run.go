@@ -182,7 +182,7 @@ func (p *Pipeline) Within(ctx context.Context) (context.Context, context.CancelF
 // Observe passes an event to the checks that implement Observer. Judge does so for its own refusals, and the driver for all
 // other events.
 func (run *Run) Observe(ctx context.Context, e Event) {
-	eachImplementing(run.pipeline, func(_ string, o Observer) { o.Observe(ctx, &run.request, e) })
+	each(run.pipeline.observers, func(_ string, o Observer) { o.Observe(ctx, &run.request, e) })
 }
 
 // Authenticate returns the results of the checks for the trace fields, at the end of a message. A trusted session has none.
@@ -192,7 +192,7 @@ func (run *Run) Authenticate(ctx context.Context) []Authentication {
 	}
 	run.request.Stage = EndOfMessage
 	var list []Authentication
-	eachImplementing(run.pipeline, func(_ string, a Authenticator) { list = append(list, a.Authenticate(ctx, &run.request)...) })
+	each(run.pipeline.authenticators, func(_ string, a Authenticator) { list = append(list, a.Authenticate(ctx, &run.request)...) })
 	return list
 }
 

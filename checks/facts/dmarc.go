@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"milterd/checks"
@@ -105,9 +106,10 @@ func PrefetchDMARC(env checks.Env, r *checks.Request) []checks.Query {
 	if env.Signatures <= 0 {
 		return nil
 	}
+	sender := ASCIIDomain(r.Envelope.MailFrom.Domain)
 	switch r.Stage {
 	case checks.MailFrom:
-		return dmarc.Prefetch([]string{ASCIIDomain(r.Envelope.MailFrom.Domain)}, nil)
+		return dmarc.Prefetch([]string{sender}, nil)
 	case checks.EndOfHeader:
 	default:
 		return nil
@@ -120,7 +122,12 @@ func PrefetchDMARC(env checks.Env, r *checks.Request) []checks.Query {
 		_, domain, _ := strings.Cut(strings.TrimSuffix(q.Name, "."), "._domainkey.")
 		identifiers = append(identifiers, domain)
 	}
-	return dmarc.Prefetch(MessageAuthors(r).Domains, identifiers)
+	authors := MessageAuthors(r).Domains
+	isOther := func(domain string) bool { return domain != sender }
+	if !slices.ContainsFunc(authors, isOther) && !slices.ContainsFunc(identifiers, isOther) {
+		return nil // MailFrom had the questions
+	}
+	return dmarc.Prefetch(authors, identifiers)
 }
 
 // Aligned reports whether two domains (lower-case A-labels) have the same organisational domain, by RFC 9989 or by the public

@@ -7,7 +7,6 @@ package author
 
 import (
 	"context"
-	"iter"
 	"regexp"
 	"strings"
 
@@ -64,12 +63,13 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	if without != "" {
 		verdicts = append(verdicts, checks.Verdict{Reason: noDomain, Detail: map[string]string{"author_domain": without}})
 	}
-	if address := encodedAddress(r.Envelope.Header); address != "" {
-		verdicts = append(verdicts, checks.Verdict{Reason: encoded, Detail: map[string]string{"from": address}})
+	shown := displayOf(r.Envelope.Header)
+	if shown.encoded != "" {
+		verdicts = append(verdicts, checks.Verdict{Reason: encoded, Detail: map[string]string{"from": shown.encoded}})
 	}
-	if claimed, m := claimedAddress(r.Envelope.Header); claimed != "" {
+	if shown.claimed != "" {
 		verdicts = append(verdicts, checks.Verdict{Reason: display, Detail: map[string]string{
-			"claimed": claimed, "from": m.Local + "@" + m.Domain,
+			"claimed": shown.claimed, "from": shown.claimant.Local + "@" + shown.claimant.Domain,
 		}})
 	}
 	return verdicts, err
@@ -97,37 +97,40 @@ func (c *check) withoutHost(ctx context.Context, r *checks.Request, a facts.Auth
 	return "", failed
 }
 
-// mailboxes yields the mailboxes of the From fields. Each call parses the fields: a message may have hundreds of thousands of
-// mailboxes, which it would hold until its end.
-func mailboxes(header []headers.Field) iter.Seq[headers.Mailbox] {
-	return func(yield func(headers.Mailbox) bool) {
-		for _, field := range header {
-			if !field.Is("From") {
-				continue
-			}
-			list, _ := headers.ParseMailboxList(field.Value) // it has addresses with a fault too
-			for _, m := range list {
-				if !yield(m) {
-					return
-				}
-			}
-		}
-	}
+// fromDisplay is what the From fields show beside the addresses of their authors. The first of several counts.
+type fromDisplay struct {
+	encoded  string          // address with an encoded-word, RFC 2047 section 2; empty if there is none
+	claimed  string          // address in a display name that is of another organisation than the mailbox; empty if there is none
+	claimant headers.Mailbox // that mailbox
 }
 
-// encodedAddress returns an address of a From field that has an encoded-word, RFC 2047 section 2, or "". If no field can be
-// parsed, it is what stands between angle brackets.
-func encodedAddress(header []headers.Field) string {
+// displayOf returns what the From fields show. If no field can be parsed, the address is what stands between angle brackets.
+func displayOf(header []headers.Field) fromDisplay {
+	var s fromDisplay
 	parsed := false
-	for m := range mailboxes(header) {
-		if encodedWord.MatchString(m.Local) || encodedWord.MatchString(m.Domain) {
-			return m.Local + "@" + m.Domain
+	for _, field := range header {
+		if !field.Is("From") {
+			continue
 		}
-		parsed = true
+		mailboxes, _ := headers.ParseMailboxList(field.Value) // it has addresses with a fault too
+		for _, m := range mailboxes {
+			if s.encoded == "" && (encodedWord.MatchString(m.Local) || encodedWord.MatchString(m.Domain)) {
+				s.encoded = m.Local + "@" + m.Domain
+			}
+			if s.claimed == "" {
+				s.claimed, s.claimant = claimedAddress(m), m
+			}
+			parsed = true
+		}
 	}
-	if parsed {
-		return ""
+	if !parsed {
+		s.encoded = bracketedEncodedWord(header)
 	}
+	return s
+}
+
+// bracketedEncodedWord returns the first text between angle brackets in a From field that has an encoded-word, or "".
+func bracketedEncodedWord(header []headers.Field) string {
 	for _, field := range header {
 		if !field.Is("From") {
 			continue
@@ -143,23 +146,20 @@ func encodedAddress(header []headers.Field) string {
 // encodedWord is the form of an encoded-word: =?charset?encoding?text?=.
 var encodedWord = regexp.MustCompile(`=\?[^?]*\?[^?]*\?(?s:.*)\?=`)
 
-// claimedAddress returns the first address in a display name that is of another organisation than the mailbox, and the mailbox.
-// It returns "" if there is none.
-func claimedAddress(header []headers.Field) (string, headers.Mailbox) {
-	for m := range mailboxes(header) {
-		words := addressesIn(m.Name)
-		if len(words) == 0 {
-			continue
-		}
-		own := checks.Organization(facts.ASCIIDomain(m.Domain))
-		for _, word := range words {
-			_, domain, _ := strings.Cut(word, "@")
-			if claimed := facts.ASCIIDomain(domain); claimed != "" && checks.Organization(claimed) != own {
-				return word, m
-			}
+// claimedAddress returns the first address in the display name of a mailbox that is of another organisation than its own, or "".
+func claimedAddress(m headers.Mailbox) string {
+	words := addressesIn(m.Name)
+	if len(words) == 0 {
+		return ""
+	}
+	own := checks.Organization(facts.ASCIIDomain(m.Domain))
+	for _, word := range words {
+		_, domain, _ := strings.Cut(word, "@")
+		if claimed := facts.ASCIIDomain(domain); claimed != "" && checks.Organization(claimed) != own {
+			return word
 		}
 	}
-	return "", headers.Mailbox{}
+	return ""
 }
 
 // addressesIn returns the addresses in a display name, whose encoded words it decodes.

@@ -96,7 +96,7 @@ func (s *session) endMessage() *checks.Reply {
 		return reply
 	}
 	s.modifications = s.changes(ctx)
-	s.srv.Journal.Accepted(s.run.Request())
+	_ = s.protect(func() { s.srv.Journal.Accepted(s.run.Request()) })
 	s.run.Observe(ctx, checks.Event{Kind: checks.Accepted})
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,29 +169,57 @@ func TestLeadingSpace(t *testing.T) {
 
 func TestPanicDefers(t *testing.T) {
 	t.Parallel()
-	address, _, _ := start(t, func(s *Server) { s.Journal = panicking{} }, accept)
+	address, _, _ := start(t, func(s *Server) { s.Now = func() time.Time { panic("bug") } }, accept)
 	d := dial(t, address)
 	d.must(d.Mail("<a@example.net>", nil))
 	want(t, "reply", d.rcpt("<u@example.org>"), "451 4.3.0 internal error of the mail filter, please try again later")
 }
 
+// panicking is a Journal with a bug.
 type panicking struct{}
 
 func (panicking) Decided(*checks.Request, checks.Decision) { panic("bug") }
 func (panicking) Accepted(*checks.Request)                 { panic("bug") }
+
+// TestPanicInTheJournal tests that a bug in a journal defers no mail, and keeps no event from the checks.
+func TestPanicInTheJournal(t *testing.T) {
+	t.Parallel()
+	w := &watcher{}
+	address, srv, _ := startWith(t, func(srv *Server) { srv.Journal = panicking{} }, w)
+	d := dial(t, address)
+	d.hello()
+	d.must(d.Mail("<a@example.net>", nil))
+	want(t, "recipient", d.rcpt("<u@example.org>"), "")
+	d.must(d.EndOfHeader(nil))
+	want(t, "message", strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), "")
+	d.Close()
+	miltertest.Eventually(t, "the connection ends", func() bool { return srv.Connections() == 0 })
+	if got, want := w.kinds(), []checks.EventKind{checks.Accepted, checks.Disconnected}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
 
 // TestPanicAtTheEndIsNoReset tests that a panic at the end of a message ends the transaction, so that the next one is
 // not taken for a RSET of the client.
 func TestPanicAtTheEndIsNoReset(t *testing.T) {
 	t.Parallel()
 	w := &watcher{}
-	address, srv, _ := startWith(t, func(s *Server) { s.Journal = panicAtTheEnd{} }, w)
+	var atTheEnd atomic.Bool
+	now := func() time.Time {
+		if atTheEnd.Load() {
+			panic("bug")
+		}
+		return time.Now()
+	}
+	address, srv, _ := startWith(t, func(s *Server) { s.Now = now }, w)
 	d := dial(t, address)
 	d.hello()
 	for _, after := range []string{"", "A"} { // Sendmail sends no ABORT after a message
 		d.must(d.Mail("<a@example.net>", nil))
 		d.rcpt("<u@example.org>")
+		atTheEnd.Store(true)
 		r := d.must(d.EndOfMessage(nil))
+		atTheEnd.Store(false)
 		want(t, "reply", strings.Join(r.Lines, "|"), "451 4.3.0 internal error of the mail filter, please try again later")
 		for _, event := range after {
 			d.event(event)
@@ -203,7 +232,3 @@ func TestPanicAtTheEndIsNoReset(t *testing.T) {
 		t.Errorf("events %v", kinds)
 	}
 }
-
-type panicAtTheEnd struct{ noJournal }
-
-func (panicAtTheEnd) Accepted(*checks.Request) { panic("bug") }

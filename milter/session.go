@@ -132,7 +132,7 @@ func (s *session) judge(ctx context.Context, st checks.Stage) checks.Decision {
 	s.Time = s.srv.now()
 	d := s.run.Judge(ctx, st)
 	if st >= checks.MailFrom { // earlier stages decide nothing
-		s.srv.Journal.Decided(s.run.Request(), d)
+		_ = s.protect(func() { s.srv.Journal.Decided(s.run.Request(), d) }) // a bug in a journal must not defer mail
 	}
 	return d
 }

@@ -112,21 +112,3 @@ func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
 	s.run.LackMemory(s.noMemory)
 	return s.judge(ctx, checks.EndOfMessage).Reply
 }
-
-// Abort implements gomilter.Milter. An abort stands for RSET if a transaction is open, no HELO came just before, no DATA came, and
-// MAIL follows. Postfix also aborts at the end of a session, after HELO, after STARTTLS and after each message. After DATA, the
-// MTA or another filter has refused the message.
-//
-// Two cases are still taken for a RSET: such a message, if the MTA does not send DATA as withData asks, and a RSET after the MTA or an
-// earlier filter refused DATA itself.
-func (s *session) Abort(*gomilter.Modifier) error {
-	s.abandoned = checks.Envelope{}
-	if s.conn.inTransaction.Load() && s.afterMail && !s.afterData {
-		s.abandoned, s.abandonedBytes = s.Envelope, s.rcptBytes
-		s.abandoned.Header = nil // the event Reset does not need it
-	}
-	s.afterMail = false
-	s.reset()
-	s.account()
-	return nil
-}

@@ -166,6 +166,24 @@ func (s *session) reset() {
 	s.conn.inTransaction.Store(false)
 }
 
+// Abort implements gomilter.Milter. An abort stands for RSET if a transaction is open, no HELO came just before, no DATA came, and
+// MAIL follows. Postfix also aborts at the end of a session, after HELO, after STARTTLS and after each message. After DATA, the
+// MTA or another filter has refused the message.
+//
+// Two cases are still taken for a RSET: such a message, if the MTA does not send DATA as withData asks, and a RSET after the MTA or an
+// earlier filter refused DATA itself.
+func (s *session) Abort(*gomilter.Modifier) error {
+	s.abandoned = checks.Envelope{}
+	if s.conn.inTransaction.Load() && s.afterMail && !s.afterData {
+		s.abandoned, s.abandonedBytes = s.Envelope, s.rcptBytes
+		s.abandoned.Header = nil // the event Reset does not need it
+	}
+	s.afterMail = false
+	s.reset()
+	s.account()
+	return nil
+}
+
 // Connect implements gomilter.Milter.
 func (s *session) Connect(host, family string, _ uint16, addr net.IP, _ *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(gomilter.OptNoConnReply, func() *checks.Reply { return s.connect(host, family, addr) })

@@ -106,7 +106,8 @@ func (srv *Server) track(ln net.Listener) bool {
 	return true
 }
 
-// open serves a connection, or closes it if MaxOpen connections are open already.
+// open serves a connection, or closes it if MaxOpen connections are open already. Each has a go-milter server of its own: NewMilter of a
+// shared one would not know which connection it is called for.
 func (srv *Server) open(nc net.Conn) {
 	c := newConn(nc, srv)
 	if !srv.admit(c) {
@@ -114,7 +115,9 @@ func (srv *Server) open(nc net.Conn) {
 		c.release()
 		return
 	}
-	srv.serve(c)
+	c.session = newSession(srv, c, srv.Pipeline())
+	one := &gomilter.Server{NewMilter: func() gomilter.Milter { return c.session }}
+	_ = one.Serve(&oneShot{conn: c}) // returns at once: go-milter serves the connection in a goroutine
 }
 
 // MaxOpen returns how many connections a Server with MaxConnections = limit keeps open. Those beyond limit receive a
@@ -141,15 +144,6 @@ func (srv *Server) admit(c *conn) bool {
 	srv.conns[c] = struct{}{}
 	srv.ended.Add(1)
 	return true
-}
-
-// serve passes the connection to a go-milter server of its own. The function NewMilter of a shared server would not receive
-// the connection, and nothing would report its end.
-func (srv *Server) serve(c *conn) {
-	c.session = newSession(srv, c, srv.Pipeline())
-	one := &gomilter.Server{NewMilter: func() gomilter.Milter { return c.session }}
-	// Serve returns after the only connection, which go-milter serves in a goroutine.
-	_ = one.Serve(&oneShot{conn: c})
 }
 
 // oneShot is a listener with one connection.

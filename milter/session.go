@@ -62,7 +62,7 @@ type session struct {
 	forgedResults forgeries     // Authentication-Results fields with our authserv-id
 	forgedMarks   forgeries     // X-Milterd fields
 
-	afterMail      bool            // neither HELO nor ABORT came after the last MAIL
+	afterMail      bool            // MAIL came after the last HELO and ABORT
 	abandoned      checks.Envelope // transaction that a RSET may have ended, without its header section
 	abandonedBytes int             // of the recipients of abandoned
 
@@ -166,12 +166,12 @@ func (s *session) reset() {
 	s.conn.inTransaction.Store(false)
 }
 
-// Abort implements gomilter.Milter. An abort stands for RSET if a transaction is open, no HELO came just before, no DATA came, and
-// MAIL follows. Postfix also aborts at the end of a session, after HELO, after STARTTLS and after each message. After DATA, the
-// MTA or another filter has refused the message.
+// Abort implements gomilter.Milter. Sendmail and Postfix send it for RSET, and for a message that they or another filter refused
+// after DATA. Postfix also sends it at the end of a session, after HELO, after STARTTLS and after each message. It counts as a RSET if
+// a transaction is open, no HELO came just before, DATA did not come, and MAIL follows.
 //
-// Two cases are still taken for a RSET: such a message, if the MTA does not send DATA as withData asks, and a RSET after the MTA or an
-// earlier filter refused DATA itself.
+// Two others are taken for a RSET: one after DATA if the MTA does not send DATA, see withData, and a RSET after the MTA or an earlier
+// filter refused DATA itself.
 func (s *session) Abort(*gomilter.Modifier) error {
 	s.abandoned = checks.Envelope{}
 	if s.conn.inTransaction.Load() && s.afterMail && !s.afterData {

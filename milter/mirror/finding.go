@@ -8,6 +8,7 @@ type Finding struct {
 	Meaning string // what was seen, and why receivers care
 	Remedy  string // the record or setting that repairs it
 	Demands []Demand
+	Host    bool // it is about the host, so no user is at fault
 }
 
 // Demand is what one source says about a Finding.
@@ -109,6 +110,7 @@ func bulkDemands(code string) []Demand {
 var (
 	RDNS = &Finding{
 		ID:    "mirror-rdns",
+		Host:  true,
 		Title: "our address has no reverse DNS name that leads back to it",
 		Meaning: "Receivers look up the name of the address that connects to them (PTR), and then the addresses of that name. The name is " +
 			"missing, or does not have our address.",
@@ -120,6 +122,7 @@ var (
 	}
 	HELO = &Finding{
 		ID:      "mirror-helo",
+		Host:    true,
 		Title:   "the name in HELO does not have our address",
 		Meaning: "RFC 5321 section 2.3.5 wants a name in HELO that resolves to the host. Receivers take another name for that of a bot.",
 		Remedy: "Give the name an address record with our address, or have the mail server use its real name (Postfix: smtp_helo_name, " +

@@ -62,7 +62,6 @@ type Hit struct {
 	*Finding
 	Seen   string   // the value, as a clause; may have remote text
 	Repair []string // records for a zone file that repair it, each a line
-	Host   bool     // it is about the host, and not the user's fault
 }
 
 // Options configure a Collector.

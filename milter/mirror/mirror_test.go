@@ -42,7 +42,7 @@ func trusted(t *testing.T) *checks.Request {
 func TestReport(t *testing.T) {
 	t.Parallel()
 	store := checktest.NewStore(nil)
-	next := message(checktest.Now.AddDate(0, 0, -1), "ann", Hit{Finding: RDNS, Seen: "old", Host: true}, Hit{Finding: Date, Seen: "no Date"})
+	next := message(checktest.Now.AddDate(0, 0, -1), "ann", Hit{Finding: RDNS, Seen: "old"}, Hit{Finding: Date, Seen: "no Date"})
 	a, _ := open(t, store, func() *Message { return next })
 	b, _ := open(t, store, func() *Message { return next })
 	send := func(c *Collector, m *Message) {
@@ -50,8 +50,8 @@ func TestReport(t *testing.T) {
 		c.Accepted(trusted(t))
 	}
 	send(a, next)
-	send(a, message(checktest.Now, "ann", Hit{Finding: RDNS, Seen: "new\r\nnot a line", Host: true, Repair: []string{"x"}}))
-	send(b, message(checktest.Now.Add(-time.Hour), "bob", Hit{Finding: RDNS, Seen: "older", Host: true}))
+	send(a, message(checktest.Now, "ann", Hit{Finding: RDNS, Seen: "new\r\nnot a line", Repair: []string{"x"}}))
+	send(b, message(checktest.Now.Add(-time.Hour), "bob", Hit{Finding: RDNS, Seen: "older"}))
 	send(b, message(checktest.Now, "bob"))
 	send(b, message(checktest.Now.AddDate(0, 0, -20), "carl", Hit{Finding: From, Seen: "long ago"}))
 	if _, err := b.Report(t.Context()); err != nil { // which writes its counts

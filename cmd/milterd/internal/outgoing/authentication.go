@@ -29,13 +29,13 @@ func (m *message) judgeHost(ctx context.Context, name string, address netip.Addr
 	case err != nil, private && names.Result == facts.IprevFail && slices.Contains(names.PTR, name):
 		m.unanswered = append(m.unanswered, reverseDNS)
 	case names.Result == facts.IprevPermError:
-		m.add(mirror.Hit{Finding: mirror.RDNS, Host: true, Seen: address.String() + " has no PTR record", Repair: ptrRecord(name, address)})
+		m.add(mirror.Hit{Finding: mirror.RDNS, Seen: address.String() + " has no PTR record", Repair: ptrRecord(name, address)})
 	case names.Result == facts.IprevFail:
 		repair := ptrRecord(name, address) // a name of the provider is not ours to give an address
 		if checks.OrgDomain(names.PTR[0]) == checks.OrgDomain(name) {
 			repair = []string{addressRecord(names.PTR[0], address)}
 		}
-		m.add(mirror.Hit{Finding: mirror.RDNS, Host: true, Seen: fmt.Sprintf("the name of %s is %s, which does not have this address", address, shown), Repair: repair})
+		m.add(mirror.Hit{Finding: mirror.RDNS, Seen: fmt.Sprintf("the name of %s is %s, which does not have this address", address, shown), Repair: repair})
 	}
 	if m.isRelay(names, name) {
 		return
@@ -43,7 +43,7 @@ func (m *message) judgeHost(ctx context.Context, name string, address netip.Addr
 	if errName != nil || private {
 		m.unanswered = append(m.unanswered, heloName)
 	} else if !slices.Contains(checks.Addresses(answer), address) {
-		m.add(mirror.Hit{Finding: mirror.HELO, Host: true, Seen: fmt.Sprintf("%s does not have the address %s", name, address), Repair: []string{addressRecord(name, address)}})
+		m.add(mirror.Hit{Finding: mirror.HELO, Seen: fmt.Sprintf("%s does not have the address %s", name, address), Repair: []string{addressRecord(name, address)}})
 	}
 }
 

@@ -266,13 +266,3 @@ func Findings() []*Finding {
 		From, Date, MessageID, TLS, Unsubscribe,
 	}
 }
-
-// FindingOf returns the finding with an id, or nil.
-func FindingOf(id string) *Finding {
-	for _, f := range Findings() {
-		if f.ID == id {
-			return f
-		}
-	}
-	return nil
-}

@@ -53,7 +53,7 @@ type Message struct {
 // Judgement is what is found about a message.
 type Judgement struct {
 	Hits      []Hit
-	Unsigned  bool     // there is no signature of the domain, and a later program may make one
+	Unsigned  bool     // no signature of the domain yet; a program after milterd may sign
 	Selectors []string // of valid signatures of the author's domain
 }
 

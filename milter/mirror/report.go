@@ -43,7 +43,14 @@ type Fault struct {
 }
 
 // About returns the finding, or an empty one if a later version wrote it.
-func (f Fault) About() *Finding { return cmp.Or(FindingOf(f.Finding), &Finding{ID: f.Finding}) }
+func (f Fault) About() *Finding {
+	for _, known := range Findings() {
+		if known.ID == f.Finding {
+			return known
+		}
+	}
+	return &Finding{ID: f.Finding}
+}
 
 // Answer is what a receiver does with mail.
 type Answer string

@@ -129,16 +129,16 @@ func (c *counts) subjects(day int64) (n int) {
 	return n
 }
 
-func (t *tally) addHit(m *Message, found Hit) {
-	h := t.Hits[found.ID]
-	if h == nil {
-		h = &occurrences{}
-		t.Hits[found.ID] = h
+func (t *tally) addHit(m *Message, h Hit) {
+	o := t.Hits[h.ID]
+	if o == nil {
+		o = &occurrences{}
+		t.Hits[h.ID] = o
 	}
-	h.N++
-	h.Last, h.Queue, h.Seen, h.Repair = m.Time.Unix(), checks.Clean(m.Queue, maxName), checks.Clean(found.Seen, maxSeen), nil
-	for _, record := range found.Repair[:min(len(found.Repair), maxRepair)] {
-		h.Repair = append(h.Repair, checks.Clean(record, 2*maxSeen))
+	o.N++
+	o.Last, o.Queue, o.Seen, o.Repair = m.Time.Unix(), checks.Clean(m.Queue, maxName), checks.Clean(h.Seen, maxSeen), nil
+	for _, record := range h.Repair[:min(len(h.Repair), maxRepair)] {
+		o.Repair = append(o.Repair, checks.Clean(record, 2*maxSeen))
 	}
 }
 

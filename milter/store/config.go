@@ -9,7 +9,7 @@ import (
 	"milterd/milter/log"
 )
 
-// Config configures a Store. The zero value is the embedded store in the current folder.
+// Config configures a Store.
 type Config struct {
 	// Driver is "memory", "embedded" or "redis". Empty means embedded.
 	Driver string
@@ -48,7 +48,6 @@ const (
 // withDefaults returns cfg with its defaults filled in.
 func (cfg Config) withDefaults() Config {
 	cfg.Driver = cmp.Or(cfg.Driver, "embedded")
-	cfg.Path = cmp.Or(cfg.Path, ".")
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, defaultBytes)
 	cfg.wall = cfg.Now

@@ -91,8 +91,8 @@ func (e *embedded) options() *pebble.Options {
 	return o
 }
 
-// isDamage distinguishes damage, including missing files, from a store of a later version and from errors of the system
-// such as missing rights or a full disk, for which renaming the folder would lose the records and help nothing.
+// isDamage reports whether the error of an open is about damage or missing files. A store of a later version is none, nor is an error
+// of the system, such as missing rights: to rename the folder would lose the records and help nothing.
 func isDamage(err error) bool {
 	if errors.Is(err, errNewerFormat) {
 		return false

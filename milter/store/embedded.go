@@ -27,8 +27,8 @@ import (
 // lasts. A lock for each key makes PutNew and Add atomic.
 //
 // The database is pebble. With bbolt the binary has 31 instead of 40 MB, the daemon takes 30 MiB less memory, and reads are
-// three times as fast. But a flood of new greylist records took it down: it wrote 7 times the bytes. Its files never shrink,
-// and its pages have no checksums.
+// three times as fast. But bbolt writes 7 times the bytes, so that a flood of new greylist records took the daemon down. Its
+// files never shrink, and its pages have no checksums.
 type embedded struct {
 	tuning
 	dir   string // state folder

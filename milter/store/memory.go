@@ -12,9 +12,6 @@ import (
 	"milterd/checks"
 )
 
-// overhead is the estimated memory of a record beside its key and value, in bytes.
-const overhead = 128
-
 // memory is the driver that keeps records in this process, up to a limit.
 type memory struct {
 	clock    *recordClock

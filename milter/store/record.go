@@ -31,8 +31,11 @@ func sum(old []byte, n int64) (int64, error) {
 	return v + n, nil
 }
 
-// header is the size of the deadline in front of each value in the embedded database: 8 bytes, big endian.
-const header = 8
+// deadlineBytes is the size of the deadline in front of each value in the embedded database, big endian.
+const deadlineBytes = 8
+
+// overhead is the estimated memory of a record beside its key and value, in bytes.
+const overhead = 128
 
 // encode appends a record in the format of the embedded database to dst.
 func encode(dst []byte, value []byte, deadline int64) []byte {
@@ -41,8 +44,8 @@ func encode(dst []byte, value []byte, deadline int64) []byte {
 
 // decode returns the parts of an encoded record; value is a part of raw. ok is false if raw is no such record.
 func decode(raw []byte) (value []byte, deadline int64, ok bool) {
-	if len(raw) < header {
+	if len(raw) < deadlineBytes {
 		return nil, 0, false
 	}
-	return raw[header:], int64(binary.BigEndian.Uint64(raw)), true
+	return raw[deadlineBytes:], int64(binary.BigEndian.Uint64(raw)), true
 }

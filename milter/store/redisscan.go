@@ -16,7 +16,7 @@ func (r *redis) scan(prefix string) func(context.Context) ([]checks.Record, bool
 	var nodes []valkey.Client
 	var cursor uint64
 	seen := map[string]bool{}
-	pattern := namespace + literal(prefix) + "*"
+	pattern := namespace + escapeGlob(prefix) + "*"
 	return func(ctx context.Context) ([]checks.Record, bool, error) {
 		c, err := r.connection()
 		if err != nil {
@@ -78,7 +78,7 @@ func (r *redis) values(ctx context.Context, c valkey.Client, keys []string) ([]c
 	return page, nil
 }
 
-// literal escapes s for a glob pattern.
-func literal(s string) string {
+// escapeGlob returns a glob pattern that matches s alone.
+func escapeGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(s)
 }

@@ -81,10 +81,9 @@ type retryFile struct {
 	fs retryFS
 }
 
-// Preallocate implements vfs.File. It allocates nothing: the log would take the size of a memtable from its first byte
-// on. On a small disk that leaves no room for the files that replace the log at the next start, so the store never
-// recovers, whatever is deleted beside it. Without it, a sync writes the file's metadata too, which the writer does
-// twice a second.
+// Preallocate implements vfs.File. It allocates nothing: otherwise the log takes the size of a memtable from its first byte on. On
+// a small disk that leaves no room for the files that replace the log at the next start, so the store never recovers. The
+// price is that each sync, two in a second, writes the file's metadata too.
 func (f retryFile) Preallocate(int64, int64) error { return nil }
 
 // Write implements vfs.File.

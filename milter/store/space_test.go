@@ -38,7 +38,7 @@ func TestDiskSpaceOfExpiredRecords(t *testing.T) {
 	for i := range stay {
 		put(-1-i, 365*24*time.Hour)
 	}
-	live := int64(stay * (len(key(0)) + header + len(value)))
+	live := int64(stay * (len(key(0)) + deadlineBytes + len(value)))
 	most := 2*live + 3*memtableBytes
 	for round := range rounds {
 		for i := range expiring / rounds {

@@ -190,7 +190,7 @@ func (s *Store) do(ctx context.Context, operation, key string, value []byte, f f
 		return fmt.Errorf("store: %s: %w", operation, err)
 	}
 	if err := s.breaker.admit(); err != nil {
-		return fmt.Errorf("store: %w", err) // without the operation: checks with the same error share a line of the log
+		return fmt.Errorf("store: %w", err) // not the operation: checks with the same error share a line of the log
 	}
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

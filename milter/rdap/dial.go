@@ -22,26 +22,25 @@ func allowAnyAddress(ctx context.Context, server *url.URL) context.Context {
 	return context.WithValue(ctx, anyAddressKey{}, net.JoinHostPort(server.Hostname(), port))
 }
 
-// dialer connects to public addresses, and to the host of allowAnyAddress.
-type dialer struct{ public func(netip.Addr) bool }
-
-func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	var nd net.Dialer
-	if ctx.Value(anyAddressKey{}) != addr {
-		nd.Control = d.control
-	}
-	return nd.DialContext(ctx, network, addr)
-}
-
 var errNotPublic = errors.New("the address is not public")
 
-// control checks the address that is connected to. A check before the name is resolved could see another DNS answer.
-func (d *dialer) control(_, address string, _ syscall.RawConn) error {
-	to, err := netip.ParseAddrPort(address)
-	if err != nil || !d.public(to.Addr().Unmap().WithZone("")) {
-		return errNotPublic
+// dialer returns a function that connects to public addresses, and to the host of allowAnyAddress. It checks the address that is
+// connected to: a check before the name is resolved could see another DNS answer.
+func dialer(public func(netip.Addr) bool) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	control := func(_, address string, _ syscall.RawConn) error {
+		to, err := netip.ParseAddrPort(address)
+		if err != nil || !public(to.Addr().Unmap().WithZone("")) {
+			return errNotPublic
+		}
+		return nil
 	}
-	return nil
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		if ctx.Value(anyAddressKey{}) != addr {
+			d.Control = control
+		}
+		return d.DialContext(ctx, network, addr)
+	}
 }
 
 // public reports whether an address belongs to the public Internet.

@@ -37,9 +37,8 @@ type limiter struct {
 }
 
 func newLimiter(store checks.Store, o options) *limiter {
-	d := &dialer{public: o.public}
 	return &limiter{store: store, now: o.now, next: &http.Transport{
-		DialContext:            d.dial,
+		DialContext:            dialer(o.public),
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    o.timeout,
 		ResponseHeaderTimeout:  o.timeout,

@@ -106,7 +106,7 @@ func (r repairFacts) allow(name, mechanism string) fix {
 // policies returns the SPF records of a name.
 func (r repairFacts) policies(name string) (list []string) {
 	for _, text := range checks.Texts(r.answer(name, dns.TypeTXT)) {
-		if text == "v=spf1" || strings.HasPrefix(strings.ToLower(text), "v=spf1 ") {
+		if strings.HasPrefix(strings.ToLower(text)+" ", "v=spf1 ") {
 			list = append(list, text)
 		}
 	}

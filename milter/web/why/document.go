@@ -82,5 +82,8 @@ func retryOf(rec records.Record) retry {
 	if until, err := time.Parse(checks.TimeLayout, rec.Detail("until")); err == nil {
 		return retry{Helps: true, After: &until}
 	}
-	return retry{Helps: strings.HasPrefix(rec.Reply, "4")}
+	return retry{Helps: isTemporary(rec)}
 }
+
+// isTemporary reports whether the reply was 4yz.
+func isTemporary(rec records.Record) bool { return strings.HasPrefix(rec.Reply, "4") }

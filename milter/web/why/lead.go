@@ -3,7 +3,6 @@ package why
 import (
 	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
 	"milterd/milter/records"
@@ -34,7 +33,7 @@ func (p *pages) leadOf(v reasonView, rec *records.Record) *lead {
 	temporary, after := v.Temporary, ""
 	if rec != nil {
 		r := retryOf(*rec)
-		temporary = strings.HasPrefix(rec.Reply, "4")
+		temporary = isTemporary(*rec)
 		if r.After != nil {
 			after = " after " + r.After.UTC().Format("2 January 2006, 15:04") + " UTC"
 		}

@@ -30,7 +30,7 @@ type response struct {
 	res    *result         // nil: it was not tested again
 }
 
-// reasonOf returns the reason that a request is about. If there is none, it sends the answer and returns nil.
+// reasonOf returns the reason that a request is about. If there is none, it sends status 404 and returns nil.
 func (p *pages) reasonOf(w http.ResponseWriter, r *http.Request) *checks.Reason {
 	w.Header().Add("Vary", "Accept")
 	reason := p.reasons[strings.TrimSuffix(r.PathValue("reason"), documentSuffix)]

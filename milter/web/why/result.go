@@ -38,20 +38,20 @@ type line struct {
 	Above bool `json:"-"` // earlier lines have all of its DNS records
 }
 
-// testable returns the outcomes of a record that can be tested again. The record may have reasons that do not exist any more.
+// testable returns the outcomes of a record that can be tested again. A later version may lack their reasons.
 func (p *pages) testable(rec records.Record) []records.Outcome {
 	return slices.DeleteFunc(slices.Clone(rec.Outcomes), func(o records.Outcome) bool {
 		r := p.reasons[o.Reason]
-		return r == nil || r.Repair == checks.NoRepair && !ofHelo(o)
+		return r == nil || r.Repair == checks.NoRepair && !ofHelo(o.Check, o.Reason)
 	})
 }
 
-// ofHelo reports whether an outcome is about the HELO name, which the sender may change before the test.
-func ofHelo(o records.Outcome) bool { return o.Check == "helo" && o.Reason != "helo-changed" }
+// ofHelo reports whether a reason is about the HELO name, which the sender may change before the test.
+func ofHelo(check, reason string) bool { return check == "helo" && reason != "helo-changed" }
 
 // testsHelo reports whether a record is about the HELO name.
 func testsHelo(rec records.Record) bool {
-	return slices.ContainsFunc(rec.Outcomes, func(o records.Outcome) bool { return ofHelo(o) || o.Reason == "spf-helo-fail" })
+	return slices.ContainsFunc(rec.Outcomes, func(o records.Outcome) bool { return ofHelo(o.Check, o.Reason) || o.Reason == "spf-helo-fail" })
 }
 
 // withHelo returns the record with the HELO name that the sender will use. ok is false if that is no host name.
@@ -76,14 +76,14 @@ func (p *pages) testedChecks() []string {
 }
 
 // compare compares the reasons of a record with the results of the checks now.
-func (p *pages) compare(rec records.Record, now []checks.Result) *result {
+func (p *pages) compare(rec records.Record, results []checks.Result) *result {
 	before := p.testable(rec)
 	applied := func(o checks.Outcome) bool {
 		return slices.ContainsFunc(before, func(b records.Outcome) bool { return b.Reason == o.Reason.ID })
 	}
-	applies, failed := summarize(now)
-	facts := repairFacts{values: newValues(rec, p.Site), results: now}
-	res := &result{State: stateRepaired, Lines: []line{}, Asked: p.askedOf(records.Trace(now)), Temporary: strings.HasPrefix(rec.Reply, "4")}
+	applies, failed := summarize(results)
+	facts := repairFacts{values: newValues(rec, p.Site), results: results}
+	res := &result{State: stateRepaired, Lines: []line{}, Asked: p.askedOf(records.Trace(results)), Temporary: isTemporary(rec)}
 	for _, o := range applies {
 		if applied(o) {
 			res.addWrong(o, stateWrong, facts)
@@ -99,7 +99,7 @@ func (p *pages) compare(rec records.Record, now []checks.Result) *result {
 		}
 	}
 	for _, o := range applies {
-		if !applied(o) && (o.Reason.Repair != checks.NoRepair || ofHelo(records.Outcome{Check: o.Check, Reason: o.Reason.ID})) {
+		if !applied(o) && (o.Reason.Repair != checks.NoRepair || ofHelo(o.Check, o.Reason.ID)) {
 			res.addWrong(o, stateAlso, facts)
 		}
 	}

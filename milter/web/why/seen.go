@@ -53,7 +53,7 @@ func (p *pages) seen(rec records.Record) *seen {
 		Reply: maskRecipients(rec, rec.Reply), Time: rec.Time, Until: rec.Time.Add(p.Keep), Client: "unknown",
 		Helo: web.Shown(rec.Helo), MailFrom: web.Shown(rec.MailFrom), Reason: rec.Reason, Ref: p.Signer.Sign(rec.ID, rec.Reason),
 		Retry: retryOf(rec), CanTest: len(p.testable(rec)) > 0, TestsHelo: testsHelo(rec), Fault: p.texts.Reasons[rec.Reason].Do == todoRepair,
-		Temporary: strings.HasPrefix(rec.Reply, "4"), Details: details(rec), Values: map[string]string{}, Others: []other{},
+		Temporary: isTemporary(rec), Details: details(rec), Values: map[string]string{}, Others: []other{},
 	}
 	s.Asked = p.askedOf(slices.DeleteFunc(slices.Clone(rec.Checks), func(c records.Check) bool {
 		return len(c.Reasons) == 0 && c.Error == ""

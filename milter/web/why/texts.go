@@ -103,25 +103,25 @@ type rfc struct {
 
 // reason returns what a page shows of a reason, with the values in its recipes.
 func (t *texts) reason(r *checks.Reason, v values) reasonView {
-	own := t.Reasons[r.ID]
-	view := reasonView{
-		ID: r.ID, Title: t.title(r), Why: r.Why, Remedy: r.Remedy, Reply: replyParts(r.Reply.Text), Local: own.Local, Forbids: own.Forbids,
-		Temporary: r.Reply.Code < 500, Do: own.Do,
+	text := t.Reasons[r.ID]
+	shown := reasonView{
+		ID: r.ID, Title: t.title(r), Why: r.Why, Remedy: r.Remedy, Reply: replyParts(r.Reply.Text), Local: text.Local, Forbids: text.Forbids,
+		Temporary: r.Reply.Code < 500, Do: text.Do,
 	}
 	replacer := v.replacer()
-	for _, id := range own.Recipes {
-		rec := t.Recipes[id]
-		steps := make([]step, len(rec.Steps))
-		for i, s := range rec.Steps {
+	for _, id := range text.Recipes {
+		recipe := t.Recipes[id]
+		steps := make([]step, len(recipe.Steps))
+		for i, s := range recipe.Steps {
 			steps[i] = step{For: s.For, Text: replacer.Replace(s.Text), Code: strings.TrimSpace(replacer.Replace(s.Code))}
 		}
-		rec.Steps = steps
-		view.Recipes = append(view.Recipes, rec)
+		recipe.Steps = steps
+		shown.Recipes = append(shown.Recipes, recipe)
 	}
-	for _, ref := range own.RFC {
-		view.RFCs = append(view.RFCs, t.rfc(ref))
+	for _, ref := range text.RFC {
+		shown.RFCs = append(shown.RFCs, t.rfc(ref))
 	}
-	return view
+	return shown
 }
 
 // rfc parses a number and section, such as "5321 4.1.4".
@@ -135,7 +135,7 @@ func (t *texts) rfc(ref string) rfc {
 }
 
 // replyParts splits the text of a reply at its placeholders: "HELO {helo} is ..." has the value "helo". It leaves out a
-// placeholder right after a bracket, as its value is an optional clause that begins with a separator.
+// placeholder right after a bracket: it stands for a clause that may be empty.
 func replyParts(text string) []replyPart {
 	var parts []replyPart
 	for literal, name := range checks.TextParts(text) {

@@ -27,9 +27,6 @@ func encode(r Record) ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-// maxText is the size of the text of a record or a part. It leaves room in maxEncoded for the last number and line ends.
-const maxText = maxEncoded - 32 // bytes
-
 // shorten cuts the lists of a record. The result is not longer than maxText, even if JSON escapes each byte.
 func shorten(r Record) Record {
 	r.Rcpts = r.Rcpts[:min(len(r.Rcpts), 1)]

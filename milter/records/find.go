@@ -23,7 +23,7 @@ type Query struct {
 	Action  string // as Record.Action, or Refused; quarantine matches accepted messages, each once for all recipients
 	Session string
 	// QueueID is that of a message. With Session, records of the session without a queue id match too, as mail servers name it
-	// late, and a record with another queue id ends the search once one matched: it is of an earlier message.
+	// late. After the first match, a record with another queue id ends the search: it is of an earlier message.
 	QueueID string
 	User    string // a user whom a reason names, as those of limits do
 	ID      string
@@ -42,7 +42,7 @@ const (
 	// such record does not end it: the store may have lost one, or a clock may have been wrong. With half of it, fewer
 	// bad records in a row hide the older ones; with twice as much, a search reads twice as far beyond Query.Since.
 	maxSkipped = pageSize
-	// maxDelay is how long a record may wait to be written. So a record may be older than the one before it.
+	// maxDelay is how long a record may wait to be written. So a record may have an earlier time than one with a smaller number.
 	maxDelay = time.Minute
 )
 

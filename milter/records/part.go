@@ -13,8 +13,8 @@ import (
 // compressed. The process writes its part again with each batch, until the block ends, the part is full, or it is an
 // hour old. The process that writes the first record of a block deletes the block that has become too old.
 //
-// A reader finds the parts of a block in order. Each number of the block that no part read so far has is either the
-// first number of a part, or that of a lost record.
+// A reader goes through the numbers of a block. If no part that it has read has a number, a part begins there, or the record
+// is lost.
 const (
 	lastKey = "records:last"  // number of the last record
 	partKey = "records:part:" // with the number of its first record; the records

@@ -153,6 +153,8 @@ const (
 	maxAsked   = 200 // questions of a check
 	maxRcpts   = 20
 	maxEncoded = 60 << 10 // bytes of a part with one or more records; a store takes 64 KiB
+	// maxText is the size of the text of a record or a part in bytes. It leaves room in maxEncoded for the last number and line ends.
+	maxText = maxEncoded - 32
 )
 
 // cut shortens a remote value.

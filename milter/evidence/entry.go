@@ -22,7 +22,7 @@ func week(t time.Time) int64 { return t.Unix() / weekSeconds }
 // tally counts something. The zero value counts nothing.
 type tally struct {
 	N     int    `json:"n"`
-	Days  uint64 `json:"d"` // a bit for each day of the week in the store, or of all weeks after shift
+	Days  uint64 `json:"d"` // a bit for each day: in the store, of one week; after shift, of all weeks
 	First int64  `json:"f"` // in seconds since 1970
 	Last  int64  `json:"l"`
 }

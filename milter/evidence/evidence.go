@@ -109,7 +109,7 @@ func Open(store checks.Store, opts Options) *Collector {
 		Size:     update.size,
 		Write:    c.attribute,
 		Linger:   linger,
-		OnDrop:   queue.Warn(opts.Log, "transactions", "evidence lost since the start: the store is down or too slow"),
+		OnDrop:   queue.Warn(opts.Log, "transactions", "evidence lost since the start: the DNS or the store is too slow, or the store is down"),
 	})
 	c.background.Go(func() {
 		periodic.Run(c.ctx, flushInterval, flushTimeout, func(ctx context.Context) { _ = c.flush(ctx) })

@@ -51,19 +51,19 @@ func (e *entry) answeredDays() int {
 	return forgedDays
 }
 
-// whyGood returns why the sender of an entry is good, without regard to the reason, or "" if it is not known to be. clean are
-// the clean messages that count for the sender.
+// whyGood returns why the sender of an entry is good, or "" if it is not known to be, and its clean messages without those that the
+// reason applied to. A sender that is not verified counts by what its client has sent.
 func (d *reportData) whyGood(e *entry, reason string) (why string, clean tally) {
 	client := cmp.Or(d.clients[e.Client], &entry{})
-	own := client
+	sender := client
 	if e.Verified {
-		own = cmp.Or(d.senders[e.Sender], &entry{})
+		sender = cmp.Or(d.senders[e.Sender], &entry{})
 	}
-	clean = own.cleanOf(reason)
+	clean = sender.cleanOf(reason)
 	switch {
-	case e.answered || e.Verified && own.answered:
+	case e.answered || e.Verified && sender.answered:
 		return answered, clean
-	case own.delivers(reason):
+	case sender.delivers(reason):
 		return delivers, clean
 	case client.delivers(reason):
 		return delivers, client.cleanOf(reason)

@@ -52,8 +52,8 @@ func (c *Collector) Unread() error {
 	return nil
 }
 
-// keepFresh reads the index at once and at each interval until the Collector is closed. It logs when readings begin to fail, and when
-// one succeeds again.
+// keepFresh reads the index at once and then each refreshInterval, or retryInterval after a failure, until the Collector is closed. It
+// logs when readings begin to fail, and when one succeeds again.
 func (c *Collector) keepFresh() {
 	const every = int(refreshInterval / retryInterval)
 	left := 0 // calls until the next reading

@@ -64,7 +64,7 @@ func (c *Collector) Forwarders(ctx context.Context) (ForwarderReport, error) {
 		return ForwarderReport{}, err
 	}
 	index := newSenderIndex(entries)
-	c.index.Store(index)
+	c.index.Store(index) // Relays answers as the report says
 	r := ForwarderReport{Since: firstDay(now), Until: now.UTC(), Lost: c.Lost(), Forwarders: []Forwarder{}}
 	sums, named := map[string]*entry{}, map[string]bool{}
 	for _, e := range entries {

@@ -29,10 +29,8 @@ type update struct {
 	rcpts           int // of the transaction
 
 	reasons reasonCounts
-	against bool // a reason speaks against the sender, for the first time in the transaction
-	// clean: the message was accepted, all checks ran, and no reason is a fault, see isFault. A message that was let in
-	// because its reason is watched is not clean.
-	clean   bool
+	against bool     // a reason speaks against the sender, for the first time in the transaction
+	clean   bool     // the message was accepted, all checks ran, and no reason is a fault, see isFault
 	authors []string // organisational domains of the From field; only of an accepted message
 }
 
@@ -103,8 +101,8 @@ func isFault(o checks.Outcome) bool {
 	return o.Action > checks.Watch || o.Reason.Safe != checks.Off && o.Reason.Strict > checks.Watch && o.Reason.Most != checks.Watch
 }
 
-// countsOf returns how a decision counts for the reason of one of its outcomes. A reason speaks against the sender if it refused and no
-// answer was missing, or if it has Reason.Accuses and is not Unsure.
+// countsOf returns how a decision counts for the reason of one of its outcomes. A reason speaks against the sender if it refused, or if it
+// has Reason.Accuses, but not if an answer was missing.
 func countsOf(o checks.Outcome, d checks.Decision, once tally) counts {
 	c := counts{Applied: once}
 	if o.Reason.Accuses && !o.Unsure {
@@ -118,7 +116,7 @@ func countsOf(o checks.Outcome, d checks.Decision, once tally) counts {
 		}
 	case o.Reason == d.Reason:
 		c.Refused = once
-		if !o.Unsure && !o.Reason.Unanswered { // otherwise a name server that was silent once would cost a relay what it has earned
+		if !o.Unsure && !o.Reason.Unanswered { // or one lost DNS answer would take a relay from the known ones
 			c.Against = 1
 		}
 	default:

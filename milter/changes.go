@@ -75,7 +75,7 @@ func (s *session) findForged(name, value string) {
 	}
 }
 
-// deferForFields returns a reply if the message has too many forged fields, or a field that readers are shown and that was dropped.
+// deferForFields returns a reply if the message has too many forged fields, or one of shownFields was dropped.
 func (s *session) deferForFields() *checks.Reply {
 	what := ""
 	switch {

@@ -15,8 +15,8 @@ import (
 // usualFields is the number of header fields that are kept without another allocation: 1 KiB.
 const usualFields = 32
 
-// shownFields are the fields that decide what a reader sees. With a second one at the end of the header section, a forger could show
-// something else than the author or a signature covers.
+// shownFields are the fields that decide what a reader sees. A mail program may show the last of several From fields, which no check has
+// seen if it was dropped.
 var shownFields = [...]string{"From", "Subject", "Content-Type"}
 
 // keepField adds a header field to the transaction, up to maxHeaderBytes. It notes a field beyond them that readers are shown.

@@ -55,9 +55,9 @@ func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 	return want
 }
 
-// withData returns the version and the flags to negotiate, with one of the two flags about DATA. DATA shows that an ABORT is no
-// RSET, but the client would wait for a response to it. Version 4 includes the event UNKNOWN, which must be declined:
-// go-milter does not know it. An MTA disconnects from a filter of a later version than it offered.
+// withData returns the version and the flags to negotiate, with one of the two flags about DATA. It asks for DATA, which shows that an
+// ABORT is no RSET, if the MTA offers version 4 and need not wait for a response. That version also has the event UNKNOWN, which
+// go-milter does not know, so the MTA must be able to leave it out.
 func withData(offered uint32, protocol gomilter.OptProtocol) (version uint32, chosen gomilter.OptProtocol) {
 	const needed = gomilter.OptNoDataReply | gomilter.OptNoUnknown
 	if offered >= dataVersion && protocol&needed == needed {

@@ -17,10 +17,11 @@ const (
 	packetHead = 4 + 1
 )
 
-// take passes the packet at the head of the buffer to the session if it bypasses go-milter, and reports whether it did. These
-// are macros, some of which go-milter would forget when others arrive, DATA, header fields, and parts of the body: go-milter takes
-// several microseconds for each field, keeps the fields of all messages of a connection, and copies each part. To DATA it
-// always responds.
+// take passes the packet at the head of the buffer to the session if it bypasses go-milter, and reports whether it did:
+//   - macros, some of which go-milter would forget when others arrive
+//   - DATA, to which go-milter always responds
+//   - header fields: go-milter takes microseconds for each, and keeps those of all messages of a connection
+//   - parts of the body, which go-milter copies
 func (c *conn) take(code gomilter.Code) (taken bool, err error) {
 	switch code {
 	case gomilter.CodeData, gomilter.CodeHeader, gomilter.CodeEOH, gomilter.CodeBody:

@@ -14,7 +14,7 @@ type Finding struct {
 // Demand is what one source says about a Finding.
 type Demand struct {
 	Source  *Source
-	Bulk    bool   // of bulk senders only, see bulkMessages
+	Bulk    bool   // holds for bulk senders only, see bulkMessages
 	Refuses bool   // mail with the fault may be deferred, refused or put into the spam folder; otherwise it is advice
 	Code    string // of the reply, where the source names it
 }

@@ -115,7 +115,7 @@ func (w *docsWorld) tryBlock(t *testing.T, where string, b doc.Block) string {
 // changing matches what differs between two runs: times, durations, ids of sessions and records, counts of the daemon and the space
 // that aligns them.
 var changing = regexp.MustCompile(`\[[0-9.]+ ms\]|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|session=\w+|\b[a-z0-9]{12}$| +` +
-	`|r=[a-z2-7]{48}|^(version|connections) .*|\d+ (answers|bytes|joined|prefetched|queries|records|written)`)
+	`|r=[a-z2-7]{48}|^(version|connections) .*|\d+ (answers|bytes|joined|keys|prefetched|queries|records|written)`)
 
 // question matches a line with a question to the DNS. Those of one check are asked at the same time.
 var question = regexp.MustCompile(`^ *\S+\. [A-Z]+\? `)

@@ -95,7 +95,7 @@ func showStatus(w io.Writer, s daemonStatus) {
 		if s.Store.Bytes >= 0 {
 			size = fmt.Sprintf("%d bytes", s.Store.Bytes)
 		}
-		fmt.Fprintf(w, "\t%d records at the last count, %s, %d errors\n", s.Store.Records, size, s.Store.Errors)
+		fmt.Fprintf(w, "\t%d keys at the last count, %s, %d errors\n", s.Store.Records, size, s.Store.Errors)
 	}
 	d := s.DNS
 	fmt.Fprintf(w, "dns\t%d queries, %d answers from the cache, %d joined to a query in flight, %d prefetched\n",

@@ -27,7 +27,7 @@ func TestStatusSaysWhetherAllIsWell(t *testing.T) {
 		}},
 		"state\tneeds attention: 1 decision record dropped since the start, while the store was down or slow, " +
 			"4 log lines dropped since the start, as the log did not take them\n": {Records: records.Stats{Dropped: 1}, LogDropped: 4},
-		"store\tredis redis://h, ok since -\n\t3 records at the last count, unknown size, 0 errors\n": {
+		"store\tredis redis://h, ok since -\n\t3 keys at the last count, unknown size, 0 errors\n": {
 			Store: store.Status{Driver: "redis", Place: "redis://h", OK: true, Records: 3, Bytes: -1},
 		},
 		"store\tredis, down since -\n": {Store: store.Status{Driver: "redis", Error: "it is gone"}},

@@ -122,7 +122,7 @@ var rules = []struct {
 	{"QUEUE ID", regexp.MustCompile(`\b[0-9A-F]{9,12}\b`)},
 	{"DURATION", regexp.MustCompile(`\d+\.\d ms`)},
 	{"VERSION", regexp.MustCompile(`(?m)^version .*`)},
-	{"COUNT", regexp.MustCompile(`\d+ (quer(y|ies)|answers?|joined|prefetched|records?|bytes|written)\b`)},
+	{"COUNT", regexp.MustCompile(`\d+ (quer(y|ies)|answers?|joined|keys?|prefetched|records?|bytes|written)\b`)},
 }
 
 // withoutChanging returns an output with the names of what differs between two runs in its place.

@@ -26,6 +26,9 @@ type replayFlags struct {
 	json               bool
 }
 
+// replayPaths says what the paths of replay lead to.
+const replayPaths = "an mbox file, a Maildir, a folder of messages, or the output of milterd log --json"
+
 func newReplay(configFile *string) *cobra.Command {
 	var f replayFlags
 	cmd := &cobra.Command{
@@ -60,7 +63,7 @@ that were judged.`,
 		Example: `  milterd replay -c new.yaml ~/Maildir
   milterd replay -c milterd.yaml --against new.yaml --dns record=answers /var/mail/archive.mbox --html report.html
   milterd log --json --max 0 >log.json && milterd replay -c new.yaml log.json`,
-		Args: wantPaths("an mbox file, a Maildir, a folder of messages, or the output of milterd log --json"),
+		Args: wantPaths(replayPaths),
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			return f.run(cmd.Context(), *configFile, paths, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -107,9 +110,13 @@ func (f replayFlags) run(ctx context.Context, configFile string, paths []string,
 	if err := f.print(report, page, stdout); err != nil {
 		return err
 	}
-	nothing := report.Judged == 0 && (f.against == "" || report.Trusted == 0)
-	if report.Interrupted || nothing {
+	switch {
+	case report.Interrupted:
 		return errReported // it is in the report
+	case report.Messages == 0:
+		return fmt.Errorf("no message was found in %s: want %s", strings.Join(paths, " and "), replayPaths)
+	case report.Judged == 0 && (f.against == "" || report.Trusted == 0):
+		return errReported
 	}
 	return nil
 }

@@ -85,18 +85,18 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// TestReplayOfNothing tests the exit status if no message can be judged.
+// TestReplayOfNothing tests the exit status and the error if no message can be judged.
 func TestReplayOfNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "notes"), "no mail\n")
-	for _, config := range []string{"", "trusted: {networks: [192.0.2.0/24]}\n"} {
-		path := dir
-		if config != "" {
-			path = filepath.Join(makeArchive(t), "good.eml")
-		}
-		if code, out, errs := runLine(t, "replay", "-c", replayConfigFile(t, config), "--dns", "none", path); code != 1 {
-			t.Errorf("exit code %d: %s%s", code, out, errs)
+	for _, c := range []struct{ name, config, path, stderr string }{
+		{name: "no message", path: dir, stderr: "milterd: no message was found in " + dir + ": want an mbox file, "},
+		{name: "trusted client", config: "trusted: {networks: [192.0.2.0/24]}\n", path: filepath.Join(makeArchive(t), "good.eml")},
+	} {
+		code, out, errs := runLine(t, "replay", "-c", replayConfigFile(t, c.config), "--dns", "none", c.path)
+		if code != exitNo || !strings.HasPrefix(errs, c.stderr) || c.stderr == "" && errs != "" {
+			t.Errorf("%s: exit code %d: %s%s", c.name, code, out, errs)
 		}
 	}
 }

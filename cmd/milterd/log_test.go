@@ -72,6 +72,9 @@ func TestLogCommand(t *testing.T) {
 		{"--since soon", 2, []string{"--since: "}, "reject"},
 		{"--max -1", 2, []string{"--max: "}, "reject"},
 		{"--ref x", 2, []string{"--ref: "}, "reject"},
+		{"--reason nonsense", 2, []string{`there is no reason "nonsense"; see milterd doc reasons`}, "no records"},
+		{"--reason rdns-mising", 2, []string{`there is no reason "rdns-mising"; did you mean rdns-missing?`}, "no records"},
+		{"--action nonsense", 2, []string{`there is no action "nonsense"; want one of watch, `, "refused"}, "no records"},
 		{"--max x", 2, []string{`--max: "x" is not a whole number`}, "reject"},
 		{"word", 2, []string{`want no argument: milterd log [flags]`}, "reject"},
 	} {

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -104,8 +107,8 @@ func printResult[R any](cmd *cobra.Command, r *remote, text json.RawMessage, res
 	return w.Flush()
 }
 
-// adminSocket returns the path of the daemon's admin socket: that of the flag, or of the configuration file, or the default. A file
-// with errors elsewhere does not matter: the daemon runs with the configuration that it read before.
+// adminSocket returns the path of the daemon's admin socket: that of the flag, or of the configuration file, or the default. Errors
+// elsewhere in the file do not matter: the daemon runs with the configuration that it read before.
 func (r *remote) adminSocket() (string, error) {
 	switch path := pathOf(*r.configFile); {
 	case r.socket != "":
@@ -113,6 +116,9 @@ func (r *remote) adminSocket() (string, error) {
 	case path == "":
 		return config.DefaultAdminSocket, nil
 	default:
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("-c: there is no file %s", path)
+		}
 		socket := config.AdminSocket(path, all.Checks)
 		if socket == "" {
 			return "", &admin.NoDaemon{Err: fmt.Errorf("admin.socket is empty in %s: the daemon takes no commands; set it and restart the daemon", path)}

@@ -208,7 +208,10 @@ func TestAdminSocketOf(t *testing.T) {
 		}
 	}
 	absent := filepath.Join(t.TempDir(), "absent")
-	if got, err := (&remote{configFile: &absent}).adminSocket(); got != byDefault || err != nil {
+	if got, err := (&remote{configFile: &absent}).adminSocket(); got != "" || err == nil || err.Error() != "-c: there is no file "+absent {
 		t.Errorf("absent file: %q, %v", got, err)
+	}
+	if got, err := (&remote{configFile: &absent, socket: "/b"}).adminSocket(); got != "/b" || err != nil {
+		t.Errorf("absent file that is not needed: %q, %v", got, err)
 	}
 }

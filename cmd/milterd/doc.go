@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -21,12 +23,7 @@ func newDoc() *cobra.Command {
 		Short: "Print the manual",
 		Long: `Print the manual, a guide or a reference at a time. Without a subject it lists them. At a terminal, guides are laid out for
 its width; elsewhere they are Markdown.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := unknownCommand(cmd, args); err != nil {
-				return fmt.Errorf("%w (\"milterd doc\" lists the subjects)", err)
-			}
-			return nil
-		},
+		Args: unknownSubject,
 		RunE: func(cmd *cobra.Command, _ []string) error { return listSubjects(cmd) },
 	}
 	for _, g := range doc.Guides() {
@@ -51,6 +48,26 @@ its width; elsewhere they are Markdown.`,
 		},
 	})
 	return cmd
+}
+
+// unknownSubject returns an error for a subject that the manual does not have.
+func unknownSubject(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if slices.Contains(reasonIDs(), args[0]) {
+		return isReason(args[0])
+	}
+	subjects := commandNames(cmd)
+	if near := config.Nearest(args[0], subjects); near != "" {
+		return fmt.Errorf("there is no subject %q; did you mean %s? (\"milterd doc\" lists the subjects)", args[0], near)
+	}
+	return fmt.Errorf("there is no subject %q; want one of %s", args[0], strings.Join(subjects, ", "))
+}
+
+// isReason returns the error for a reason in the place of something else.
+func isReason(id string) error {
+	return fmt.Errorf("%s is a reason: milterd doc reasons describes it, milterd log --reason %[1]s shows where it applied", id)
 }
 
 // listSubjects prints the subjects of the manual.

@@ -46,7 +46,7 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		path := strings.Fields(c.CommandPath())[1:]
 		if c.HasSubCommands() && len(args) > len(path) && slices.Equal(args[:len(path)], path) && !strings.HasPrefix(args[len(path)], "-") {
-			return unknownCommand(c, args[len(path):]) // the flag is one of the mistyped command
+			return c.Args(c, args[len(path):]) // the flag is one of the mistyped command
 		}
 		return flagError(c, err)
 	})

@@ -109,7 +109,7 @@ func TestExitStatus(t *testing.T) {
 		{args: []string{"access", "allow", "192.0.2.9", "--for", ""}, status: exitUsage, stderr: `--for: ""`},
 		{args: []string{"access", "allow", "192.0.2.9", "--until", ""}, status: exitUsage, stderr: `--until: ""`},
 		{args: []string{"simulate", "--explain=nonsense"}, status: exitUsage, stderr: `--explain: "nonsense" is neither true nor false`},
-		{args: []string{"doc", "foo"}, status: exitUsage, stderr: `unknown command "foo" ("milterd doc"`},
+		{args: []string{"doc", "foo", "--json"}, status: exitUsage, stderr: `there is no subject "foo"; want one of attach, `},
 		{args: []string{"help", "foo"}, status: exitUsage, stderr: `unknown command "foo"`},
 		{args: []string{"help", "acces"}, status: exitUsage, stderr: `unknown command "acces"; did you mean access?`},
 		{args: []string{"help", "access", "alow"}, status: exitUsage, stderr: `unknown command "alow"; did you mean allow?`},

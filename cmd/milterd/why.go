@@ -113,7 +113,7 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	}
 	if !k.known() && len(k.Decisions) == 0 {
 		if slices.Contains(reasonIDs(), k.What) {
-			return k, fmt.Errorf("%s is a reason: milterd doc reasons describes it, milterd log --reason %[1]s shows where it applied", k.What)
+			return k, isReason(k.What)
 		}
 		return k, fmt.Errorf("nothing is known of %s: no entry of a list, no block, no greylisting, no recipients counted, no decision; "+
 			"a SESSION is the %d characters after session= in the log, the case of a QUEUEID matters", k.What, sessionID)

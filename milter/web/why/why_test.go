@@ -115,6 +115,29 @@ func TestTexts(t *testing.T) {
 	}
 }
 
+// TestRepairsAreNamed tests that the page of a reason that somebody has to repair has more to say than the address of the postmaster.
+func TestRepairsAreNamed(t *testing.T) {
+	t.Parallel()
+	texts, err := loadTexts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, r := range texts.Reasons {
+		if r.Do == todoRepair && slices.Equal(r.Recipes, []string{"contact"}) {
+			t.Errorf("%s: no recipe", id)
+		}
+	}
+}
+
+// TestSPFRecordIsChanged tests that no page adds an SPF record to another one, and where a term goes: one after all has no effect.
+func TestSPFRecordIsChanged(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, brokenZone)
+	for _, id := range []string{"spf-fail", "spf-helo-fail"} {
+		s.get("/why/"+id).Has(t, "a second one makes both invalid", "If there is no record yet. Otherwise insert ip4:192.0.2.25 right after v=spf1 in the existing record.")
+	}
+}
+
 // TestRepairsHaveRecords tests that each repair that a reason names has DNS records.
 func TestRepairsHaveRecords(t *testing.T) {
 	t.Parallel()

@@ -22,7 +22,7 @@ import (
 	"milterd/checks"
 )
 
-// Journal receives all decisions. Its methods must not block, as the MTA waits.
+// Journal receives all decisions. Its methods must not block, as the MTA waits. A panic in one is logged, and changes no reply.
 type Journal interface {
 	// Decided is called for every decision, including those without an outcome.
 	Decided(r *checks.Request, d checks.Decision)

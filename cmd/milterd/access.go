@@ -212,7 +212,7 @@ func (d *daemon) relist(ctx context.Context, entries []access.Entry) error {
 	return nil
 }
 
-// notRemoved says why there is no entry to remove.
+// notRemoved returns the error of a removal for which there is no entry.
 func (d *daemon) notRemoved(ctx context.Context, what string) error {
 	found := d.lists().Look(ctx, time.Now(), what)
 	switch {

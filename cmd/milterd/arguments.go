@@ -42,7 +42,7 @@ func wantPaths(words string) cobra.PositionalArgs {
 	}
 }
 
-// checkPaths returns an error for a path that does not exist, as it is mistyped.
+// checkPaths returns an error for a path that does not exist.
 func checkPaths(paths []string) error {
 	for _, p := range paths {
 		if _, err := os.Stat(p); err != nil {

@@ -45,7 +45,7 @@ type daemon struct {
 	mu       sync.Mutex     // guards cfg and waitingKeys
 	cfg      *config.Config // in force
 	log      *logrus.Logger
-	output   *log.Output // of the log
+	output   *log.Output // where log writes
 	started  time.Time
 	resolver *resolver.Resolver
 	store    *store.Store

@@ -104,7 +104,7 @@ func (o operator) List(ctx context.Context, list, entry, until, why string) (das
 	}
 	return dashboard.Change{Text: text, Undo: o.undo("access "+list, func(ctx context.Context) (string, error) {
 		if before != nil {
-			return "The entry of before is on the list again.", o.relist(ctx, []access.Entry{*before})
+			return "The previous entry is on the list again.", o.relist(ctx, []access.Entry{*before})
 		}
 		return fmt.Sprintf("%s is not on the %s list any more.", added.Entry.Entry, list), access.Remove(ctx, o.store, time.Now(), []access.Entry{added.Entry})
 	})}, nil

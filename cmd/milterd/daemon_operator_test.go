@@ -126,7 +126,7 @@ func TestDecisionForms(t *testing.T) {
 	send(200, "203.0.113.0/24 is on the deny list until", "do", "deny", "entry", "203.0.113.0/24", "until", "7d", "why", "first")
 	send(200, "203.0.113.0/24 is on the deny list.", "do", "deny", "entry", "203.0.113.0/24", "why", "second")
 	lists("deny 203.0.113.0/24 second")
-	back("The entry of before is on the list again.")
+	back("The previous entry is on the list again.")
 	lists("deny 203.0.113.0/24 first")
 	send(200, "203.0.113.9 is on the allow list", "do", "allow", "entry", "203.0.113.9")
 	back("203.0.113.9 is not on the allow list any more.")

@@ -72,8 +72,8 @@ const (
 	maxCounted = 500_000 // records that a report counts, as reading more takes minutes
 )
 
-// eachRecord calls f with the kept decisions since a time, the newest first, until it has read limit of them, rounded up to a
-// multiple of recordPart. If there are more, it returns the time of the oldest one that it read.
+// eachRecord calls f with the kept decisions since a time, the newest first: limit of them, which is a multiple of recordPart, or all
+// that there are. If there are more, it returns the time of the oldest one that it read.
 func (d *daemon) eachRecord(ctx context.Context, since time.Time, limit int, f func(records.Record)) (reached time.Time, err error) {
 	q := records.Query{Since: since, Look: recordPart}
 	for read := 0; read < limit; read += recordPart {

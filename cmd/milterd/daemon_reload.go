@@ -16,7 +16,7 @@ import (
 	"milterd/cmd/milterd/internal/config"
 )
 
-// failedReload describes a reload that failed. The daemon runs with the configuration of before.
+// failedReload describes a reload that failed. The previous configuration stays in force.
 type failedReload struct {
 	Since  time.Time `json:"since"` // of the first failure since the last reload that succeeded
 	File   string    `json:"file"`
@@ -30,7 +30,7 @@ func (f *failedReload) String() string {
 	if n := f.count - 1; n > 0 {
 		more = fmt.Sprintf(" (and %d more %s, see milterd check-config)", n, plural(n, "errors"))
 	}
-	return fmt.Sprintf("the reload at %s failed, and the configuration of before is in force until you correct the file and reload: %s%s",
+	return fmt.Sprintf("the reload at %s failed, and the previous configuration is in force until you correct the file and reload: %s%s",
 		formatTime(f.Since), f.Errors[0], more)
 }
 

@@ -80,7 +80,7 @@ func (d *daemon) listTriplets(ctx context.Context, a greylistArgs) ([]greylist.T
 	return boundedList(greylist.List(ctx, d.store, time.Now(), a.What), a.Max)
 }
 
-// boundedList returns the first triplets of a sequence, at most as many as most says; see greylistArgs.Max.
+// boundedList returns at most the first most triplets of a sequence, see greylistArgs.Max.
 func boundedList(all iter.Seq2[greylist.Triplet, error], most int) ([]greylist.Triplet, error) {
 	list := []greylist.Triplet{}
 	for t, err := range all {

@@ -24,7 +24,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	_ "time/tzdata" // a container may have no file but the program: the names of time zones are in it
+	_ "time/tzdata" // the names of time zones; a container may have no files for them
 
 	"github.com/spf13/cobra"
 

@@ -30,9 +30,9 @@ An SPF pass alone does not make a sender good, as spammers have one too. Refusal
 exceeded limits speak against a sender.
 
 A watched reason is safe to enforce after 100 occasions from 20 clients over 14 days or more, of which no more than one in a
-thousand is of a good sender. It is not safe as soon as more of them are. Reasons with the action tag,
-greylist or quarantine are judged as if their action were to refuse. Addresses of one domain, by SPF or confirmed names, are one client,
-and so are those of one network. The 14 days are from the first occasion to the last; DAYS are those with an occasion.
+thousand is of a good sender. If more are, it is not safe, also before. Reasons with the action tag, greylist or quarantine are judged
+as if their action were to refuse. Addresses of one domain, by SPF or confirmed names, are one client, and so are those of one network.
+The 14 days are from the first occasion to the last; DAYS are those with an occasion.
 
 At the end, the report says what the profiles safe and strict would have answered to the mail of the last 14 days, by the decisions
 that are kept (records.keep).`

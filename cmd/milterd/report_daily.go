@@ -67,7 +67,7 @@ type dailyReport struct {
 	Mirror    string             `json:"mirror"`                  // what receivers would refuse of outgoing mail, a sentence; empty: there was none
 	DMARC     *deliveryCounts    `json:"dmarc_reports,omitempty"` // nil: none are sent
 
-	limits map[netip.Addr]string // the limit that a client passed last
+	limits map[netip.Addr]string // the limit that a client passed last; the newest decision is counted first
 }
 
 func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error) {

@@ -88,7 +88,7 @@ func (f *simulateFlags) addTo(cmd *cobra.Command) {
 	fl.BoolVar(&f.explain, "explain", false, "show the meaning of each reason that applied, and what the sender can do")
 	fl.BoolVar(&f.smtp, "smtp", false, "read SMTP commands from standard input, of the client that --client and --name give")
 	fl.BoolVar(&f.live, "live", false, "use the configuration, DNS, lists, blocks, greylist and evidence of the running daemon, and change nothing")
-	fl.StringVar(&f.socket, "socket", "", "admin `SOCKET` of the daemon for --live and --record (default: admin.socket of the configuration)")
+	fl.StringVar(&f.socket, "socket", "", "admin `SOCKET` of the daemon for --live and --record (default: admin.socket of the configuration, or "+config.DefaultAdminSocket+")")
 	fl.StringVar(&f.record, "record", "", "write the session with this `ID`, as in the log, as a session file")
 	cmd.MarkFlagsMutuallyExclusive("milter", "json", "explain")
 	for _, name := range append([]string{"live", "smtp", "milter", "json", "explain"}, sessionFlags...) {

@@ -109,7 +109,7 @@ func showStatus(w io.Writer, s daemonStatus) {
 	}
 }
 
-// state returns in one line whether all is well.
+// state returns "ok", or what needs attention, in one line.
 func (s daemonStatus) state() string {
 	var names []string
 	if n := len(s.Problems); n > 0 {

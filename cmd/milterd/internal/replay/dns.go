@@ -88,8 +88,8 @@ func hasKey(a checks.Answer) bool {
 	return false
 }
 
-// lenient is a check without the verdicts that say nothing about the mail of a replay. If the DNS is not asked, those are the verdicts
-// for a question without an answer; the check fails with errNotAsked instead. If a key is gone, those are the verdicts that are unsure.
+// lenient is a check without the verdicts that say nothing about the mail of a replay: if the DNS is not asked, those for a question
+// without an answer, and if a key is gone, those that are unsure. If it leaves out a verdict, it fails with errNotAsked or errKeyGone.
 type lenient struct {
 	inner checks.Check
 	asks  bool // the DNS is asked

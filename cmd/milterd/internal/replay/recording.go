@@ -128,8 +128,7 @@ func (r *Recording) ask(ctx context.Context, q checks.Question) (checks.Answer, 
 	return a, r.record(q, a)
 }
 
-// maxFollowed is how many times the questions that follow from an announced answer are announced too, as for
-// a resolver.
+// maxFollowed is the number of answers after each other from which further questions are announced, as in the resolver.
 const maxFollowed = 4
 
 // Announce implements checks.Announcer. The answers are recorded even if no check asks for them later; otherwise the next

@@ -118,7 +118,7 @@ func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error
 		return addedEntry{}, err
 	}
 	if !allow {
-		if err := cmp.Or(checkWhy(a.Why), d.mayRefuse(e.Entry, e.Network())); err != nil {
+		if err := cmp.Or(checkWhy(a.Why), d.checkRefusable(e.Entry, e.Network())); err != nil {
 			return addedEntry{}, err
 		}
 	}
@@ -152,9 +152,9 @@ func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error
 // isSender reports whether an entry of a list is one for senders.
 func isSender(entry string) bool { return strings.Contains(entry, "@") }
 
-// mayRefuse returns an error for what must not be denied or blocked: trusted networks, this host, and local domains. network is that
+// checkRefusable returns an error for what must not be denied or blocked: trusted networks, this host, and local domains. network is that
 // of the text, or the zero value.
-func (d *daemon) mayRefuse(text string, network netip.Prefix) error {
+func (d *daemon) checkRefusable(text string, network netip.Prefix) error {
 	cfg := d.config()
 	if network.IsValid() {
 		for _, trusted := range cfg.Policy.Trusted.Networks {

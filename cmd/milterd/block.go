@@ -75,7 +75,7 @@ func (d *daemon) addBlock(ctx context.Context, a blockArgs) (counters.Blocked, e
 	if a.For <= 0 {
 		return counters.Blocked{}, checks.BadArgument("want a duration over 0")
 	}
-	if err := d.mayRefuse(a.Client, client); err != nil {
+	if err := d.checkRefusable(a.Client, client); err != nil {
 		return counters.Blocked{}, err
 	}
 	return counters.Block(ctx, d.store, client, time.Now(), a.For, a.Why)

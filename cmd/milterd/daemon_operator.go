@@ -67,7 +67,7 @@ func (o operator) Allow(ctx context.Context, what string) error {
 // State implements dashboard.Operator.
 func (o operator) State(ctx context.Context, r records.Record) (dashboard.State, error) {
 	now, err := o.stateOf(ctx, subjectsOf(r))
-	st := dashboard.State{Greylisted: now.Held, Domain: now.Domain, Good: now.Good}
+	st := dashboard.State{Greylisted: now.Greylisted, Domain: now.Domain, Good: now.Good}
 	for _, e := range now.Lists {
 		st.Lists = append(st.Lists, dashboard.ListEntry{List: e.List, Entry: e.Entry, Until: e.Until, Why: e.Why, File: e.File, Line: e.Line})
 	}

@@ -23,14 +23,14 @@ type state struct {
 	SenderBlocks []counters.Blocked `json:"sender_blocks,omitempty"` // of single domains' mail from a good sender
 	Triplets     []greylist.Triplet `json:"triplets"`
 	Clients      []greylist.Client  `json:"clients"`
-	Held         int                `json:"held"` // number of all triplets and clients, of which Triplets and Clients are the first
+	Greylisted   int                `json:"held"` // number of all triplets and clients, of which Triplets and Clients are the first
 	Rates        []rate.Count       `json:"rates"`
 	Domain       string             `json:"domain,omitempty"` // organisational domain of the sender
 	Good         bool               `json:"good"`             // the domain is a good sender
 }
 
-// maxHeld is the number of triplets and clients of greylisting, and of blocks of senders, in one state.
-const maxHeld = 5
+// maxStateItems is the number of triplets and clients of greylisting, and of blocks of senders, in one state.
+const maxStateItems = 5
 
 // subjects says whose state is wanted. An empty field adds nothing.
 type subjects struct {
@@ -97,7 +97,7 @@ func (d *daemon) addBlocks(ctx context.Context, st *state, s subjects, now time.
 		}
 	}
 	list, err := counters.SenderBlocks(ctx, d.store, client, domain, now)
-	st.SenderBlocks = list[:min(len(list), maxHeld)]
+	st.SenderBlocks = list[:min(len(list), maxStateItems)]
 	return err
 }
 
@@ -127,13 +127,13 @@ func (d *daemon) addGreylisting(ctx context.Context, st *state, what string, now
 	slices.SortFunc(sel.Triplets, func(a, b greylist.Triplet) int {
 		return cmp.Or(b.Last.Compare(a.Last), strings.Compare(a.From+a.To, b.From+b.To))
 	})
-	st.Held = len(sel.Triplets) + len(sel.Clients)
-	st.Triplets = append(st.Triplets, sel.Triplets[:min(len(sel.Triplets), maxHeld)]...)
-	st.Clients = append(st.Clients, sel.Clients[:min(len(sel.Clients), maxHeld)]...)
+	st.Greylisted = len(sel.Triplets) + len(sel.Clients)
+	st.Triplets = append(st.Triplets, sel.Triplets[:min(len(sel.Triplets), maxStateItems)]...)
+	st.Clients = append(st.Clients, sel.Clients[:min(len(sel.Clients), maxStateItems)]...)
 	return nil
 }
 
 // known reports whether anything is known.
 func (st state) known() bool {
-	return len(st.Lists)+len(st.blocks())+st.Held+len(st.Rates) > 0 || st.Good
+	return len(st.Lists)+len(st.blocks())+st.Greylisted+len(st.Rates) > 0 || st.Good
 }

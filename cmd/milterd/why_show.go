@@ -106,7 +106,7 @@ func showGreylist(w io.Writer, k knowledge, who string) {
 	if len(k.Triplets)+len(k.Clients) == 0 && k.Client != "" {
 		fmt.Fprintf(w, "greylist\tnot known\tmilterd greylist allow %s\n", k.Client)
 	}
-	if more := k.Held - len(k.Triplets) - len(k.Clients); more > 0 {
+	if more := k.Greylisted - len(k.Triplets) - len(k.Clients); more > 0 {
 		fmt.Fprintf(w, "greylist\t%d more\tmilterd greylist show %s\n", more, who)
 	}
 }

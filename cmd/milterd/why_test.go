@@ -282,7 +282,7 @@ func TestShowGreylist(t *testing.T) {
 	t.Parallel()
 	k := knowledge{}
 	k.Clients = []greylist.Client{{Identity: "example.net", Passes: 2}, {Identity: "192.0.2.9", Allowed: true}}
-	k.Held = len(k.Clients)
+	k.Greylisted = len(k.Clients)
 	var out strings.Builder
 	showGreylist(&out, k, "192.0.2.9")
 	want := "greylist\texample.net passed 2 times\tmilterd greylist forget 192.0.2.9\n" +

@@ -110,6 +110,32 @@ func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
 	})
 }
 
+// journal returns what receives the decisions of the server.
+func (d *daemon) journal() milter.Journal {
+	js := journals{log.Journal{Log: d.log}, d.metrics, d.evidence, d.mirror, d.history}
+	if d.records != nil {
+		js = append(js, d.records)
+	}
+	return js
+}
+
+// journals passes decisions to several journals.
+type journals []milter.Journal
+
+// Decided implements milter.Journal.
+func (js journals) Decided(r *checks.Request, d checks.Decision) {
+	for _, j := range js {
+		j.Decided(r, d)
+	}
+}
+
+// Accepted implements milter.Journal.
+func (js journals) Accepted(r *checks.Request) {
+	for _, j := range js {
+		j.Accepted(r)
+	}
+}
+
 // usePipeline puts a pipeline in force, after its first Maintain.
 func (d *daemon) usePipeline(ctx context.Context, p *checks.Pipeline) {
 	ctx, cancel := context.WithTimeout(ctx, firstMaintainTimeout)
@@ -125,23 +151,6 @@ func (d *daemon) maintain() (stop func()) {
 			d.pipeline.Load().Maintain(ctx, time.Now())
 		})
 	})
-}
-
-// protect calls f and reports whether it returned. A panic is an error in the log and does not end the daemon.
-func (d *daemon) protect(what string, f func()) bool {
-	err := checks.Protect(func() error { f(); return nil })
-	if p, ok := errors.AsType[*checks.PanicError](err); ok {
-		d.log.WithFields(logrus.Fields{"in": what, "stack": string(p.Stack)}).Error(p)
-	}
-	return err == nil
-}
-
-// inBackground calls f in a goroutine. stop ends its context and waits until it returns.
-func inBackground(f func(context.Context)) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { f(ctx) })
-	return func() { cancel(); running.Wait() }
 }
 
 // run serves until ctx is done or a listener fails, then drains.
@@ -185,4 +194,21 @@ func (d *daemon) drain() {
 		d.log.Warn("messages in flight were cut off")
 	}
 	d.log.Info("stopped")
+}
+
+// protect calls f and reports whether it returned. A panic is an error in the log and does not end the daemon.
+func (d *daemon) protect(what string, f func()) bool {
+	err := checks.Protect(func() error { f(); return nil })
+	if p, ok := errors.AsType[*checks.PanicError](err); ok {
+		d.log.WithFields(logrus.Fields{"in": what, "stack": string(p.Stack)}).Error(p)
+	}
+	return err == nil
+}
+
+// inBackground calls f in a goroutine. stop ends its context and waits until it returns.
+func inBackground(f func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { f(ctx) })
+	return func() { cancel(); running.Wait() }
 }

@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -18,7 +16,6 @@ import (
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/sockets"
 	"milterd/milter/evidence"
-	"milterd/milter/resolver"
 	"milterd/milter/web"
 	"milterd/milter/web/dashboard"
 )
@@ -192,61 +189,4 @@ func (d *daemon) components() web.Components {
 		Checks:      d.conditions,
 		ConfigValid: func() bool { return d.reloadFailed.Load() == nil },
 	}
-}
-
-// problems returns what keeps the daemon from working, for the health pages and the dashboard.
-func (d *daemon) problems() []string {
-	list := []string{} // [] in JSON
-	if s := d.store.Status(); !s.OK {
-		cause := s.Error
-		if !strings.Contains(cause, s.Place) {
-			cause = s.Place + ": " + cause
-		}
-		list = append(list, fmt.Sprintf("the store is down since %s: %s", formatTime(s.Since), cause))
-	}
-	if !d.serving.Load() {
-		list = append(list, "no mail server can connect: the daemon starts or stops")
-	}
-	return list
-}
-
-// manyUnanswered is the number of questions in a row, unanswered, that are taken for a failure of the name servers. Half of it may be
-// the questions of a few messages about domains whose own servers are down; with double, a small site notices a failure late.
-const manyUnanswered = 50
-
-// warnings returns what the operator should look at although the daemon works.
-func (d *daemon) warnings() []string {
-	list := append([]string{}, d.server.Warnings()...) // [] in JSON
-	if f := d.reloadFailed.Load(); f != nil {
-		list = append(list, f.String())
-	}
-	d.mu.Lock()
-	cfg, keys := d.cfg, d.waitingKeys
-	d.mu.Unlock()
-	if len(cfg.LocalDomains) == 0 {
-		list = append(list, "local_domains: "+noLocalDomains)
-	}
-	return append(list, stateWarnings(cfg.Store.Driver, d.store.Status().Driver, keys, d.resolver.Stats())...)
-}
-
-// stateWarnings returns warnings about a store that is not the configured one, keys that take effect at the next start, and name
-// servers that deny all names or do not answer.
-func stateWarnings(wanted, driver string, keys []string, dns resolver.Stats) (list []string) {
-	if len(keys) > 0 {
-		list = append(list, fmt.Sprintf("the last reload changed what takes effect at the next start: %s; run systemctl restart milterd", strings.Join(keys, ", ")))
-	}
-	if wanted == "embedded" && driver == "memory" {
-		list = append(list, "the state is in memory and lost at the end, as its folder could not be used at the start; correct what the log of "+
-			"the start says, and run systemctl restart milterd")
-	}
-	switch {
-	case len(dns.Denying) > 0:
-		list = append(list, fmt.Sprintf("name server %s denies all names, as a captive portal or a filter does; its denials are no answers: the next name "+
-			"server is asked, and if there is none, on_error says what becomes of mail; see dns.servers or /etc/resolv.conf, and what the name "+
-			"server does", strings.Join(dns.Denying, ", ")))
-	case dns.Unanswered >= manyUnanswered:
-		list = append(list, fmt.Sprintf("no name server answered the last %d questions, and on_error says what becomes of mail; see dns.servers or "+
-			"/etc/resolv.conf, and whether the name servers work", dns.Unanswered))
-	}
-	return list
 }

@@ -10,8 +10,6 @@ import (
 
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/config"
-	"milterd/milter"
-	"milterd/milter/log"
 	"milterd/milter/records"
 )
 
@@ -67,31 +65,6 @@ func (d *daemon) recordStats() records.Stats {
 	return d.records.Stats()
 }
 
-const (
-	recordPart = 5000    // records that are read together
-	maxCounted = 500_000 // records that a report counts, as reading more takes minutes
-)
-
-// eachRecord calls f with the kept decisions since a time, the newest first: limit of them, which is a multiple of recordPart, or all
-// that there are. If there are more, it returns the time of the oldest one that it read.
-func (d *daemon) eachRecord(ctx context.Context, since time.Time, limit int, f func(records.Record)) (reached time.Time, err error) {
-	q := records.Query{Since: since, Look: recordPart}
-	for read := 0; read < limit; read += recordPart {
-		page, err := d.records.Page(ctx, q)
-		if err != nil {
-			return time.Time{}, err
-		}
-		for _, r := range page.Records {
-			f(r)
-		}
-		if page.Next == 0 || !page.Reached.IsZero() && page.Reached.Before(since) {
-			return time.Time{}, nil
-		}
-		q.Before, reached = page.Next, page.Reached
-	}
-	return reached, nil
-}
-
 // recordOptions sets the options of a pipeline for records and links.
 func (d *daemon) recordOptions(o *checks.Options) {
 	if d.records != nil {
@@ -119,28 +92,27 @@ func (d *daemon) linkTo(reason, record string) string {
 	return link
 }
 
-// journal returns what receives the decisions of the server.
-func (d *daemon) journal() milter.Journal {
-	js := journals{log.Journal{Log: d.log}, d.metrics, d.evidence, d.mirror, d.history}
-	if d.records != nil {
-		js = append(js, d.records)
-	}
-	return js
-}
+const (
+	recordPart = 5000    // records that are read together
+	maxCounted = 500_000 // records that a report counts, as reading more takes minutes
+)
 
-// journals passes decisions to several journals.
-type journals []milter.Journal
-
-// Decided implements milter.Journal.
-func (js journals) Decided(r *checks.Request, d checks.Decision) {
-	for _, j := range js {
-		j.Decided(r, d)
+// eachRecord calls f with the kept decisions since a time, the newest first: limit of them, which is a multiple of recordPart, or all
+// that there are. If there are more, it returns the time of the oldest one that it read.
+func (d *daemon) eachRecord(ctx context.Context, since time.Time, limit int, f func(records.Record)) (reached time.Time, err error) {
+	q := records.Query{Since: since, Look: recordPart}
+	for read := 0; read < limit; read += recordPart {
+		page, err := d.records.Page(ctx, q)
+		if err != nil {
+			return time.Time{}, err
+		}
+		for _, r := range page.Records {
+			f(r)
+		}
+		if page.Next == 0 || !page.Reached.IsZero() && page.Reached.Before(since) {
+			return time.Time{}, nil
+		}
+		q.Before, reached = page.Next, page.Reached
 	}
-}
-
-// Accepted implements milter.Journal.
-func (js journals) Accepted(r *checks.Request) {
-	for _, j := range js {
-		j.Accepted(r)
-	}
+	return reached, nil
 }

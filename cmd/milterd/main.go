@@ -3,7 +3,8 @@
 //
 // The names of the files say what they are about:
 //
-//	serve.go, daemon*.go    the daemon: serve starts its parts, daemon.go runs them, daemon_pages.go serves HTTP
+//	serve.go, daemon*.go    the daemon: serve starts its parts, daemon.go runs them, daemon_pages.go serves HTTP,
+//	                        daemon_health.go says what is wrong
 //	NAME.go, NAME_*.go      the command milterd NAME, or a group of commands: flags, what it does, output
 //	admin.go                how commands call the daemon; both ends of a call are in the file of the command
 //	setup.go, advice.go     a configuration: its file, its parts (pipeline, resolver, store), warnings about it

@@ -64,15 +64,6 @@ func (d *daemon) status(context.Context, noArgs) (daemonStatus, error) {
 	}, nil
 }
 
-// conditions returns the state of what the checks depend on, and of the clock if it is in doubt.
-func (d *daemon) conditions() []checks.Condition {
-	list := d.pipeline.Load().Report()
-	if why := d.clock.Doubt(time.Now()); why != "" {
-		list = append(list, checks.Condition{Check: "msgfields", Name: "clock", State: "doubted", Why: why})
-	}
-	return list
-}
-
 func showStatus(w io.Writer, s daemonStatus) {
 	fmt.Fprintf(w, "state\t%s\n", s.state())
 	for _, problem := range s.Problems {
@@ -128,29 +119,6 @@ func (s daemonStatus) state() string {
 		return "ok"
 	}
 	return "needs attention: " + strings.Join(names, ", ")
-}
-
-// attention returns what the operator should look at, one sentence each. It is for the pages and for the daily report, which has some
-// conditions of checks elsewhere.
-func (d *daemon) attention(conditions []checks.Condition) []string {
-	list := append(d.problems(), d.warnings()...)
-	for _, c := range conditions {
-		if c.Why != "" {
-			list = append(list, fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why))
-		}
-	}
-	return append(list, dropped(d.recordStats().Dropped, d.output.Dropped())...)
-}
-
-// dropped says what was dropped since the start.
-func dropped(records, logLines uint64) (list []string) {
-	if records > 0 {
-		list = append(list, fmt.Sprintf("%d decision %s dropped since the start, while the store was down or slow", records, plural(int(records), "records")))
-	}
-	if logLines > 0 {
-		list = append(list, fmt.Sprintf("%d log %s dropped since the start, as the log did not take them", logLines, plural(int(logLines), "lines")))
-	}
-	return list
 }
 
 func showCondition(w io.Writer, c checks.Condition) {

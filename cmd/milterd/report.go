@@ -21,11 +21,14 @@ const aboutWatch = `The report is about the mail that the daemons with this stor
 
 A sender is the domain of a sender address if the client passes SPF for it or has a confirmed name under it, and else that domain
 as used by this client. A sender is good if it is
-  answered   a user of this site has written to the address, before or after
-  delivers   clean messages, to which no reason applied, came in on three
-             days or more, and more of them than speak against it
-  regular    the reason applied to messages on four days or more over two
-             weeks, and nothing else speaks against the sender
+  answered   a user of this site has written to the address,
+             before or after
+  delivers   clean messages, to which no reason applied, came in
+             on three days or more, and more of them than speak
+             against it
+  regular    the reason applied to messages on four days or more
+             over two weeks, and nothing else speaks against the
+             sender
 An SPF pass alone does not make a sender good, as spammers have one too. Refusals for other reasons, DNS lists, deny lists and
 exceeded limits speak against a sender.
 

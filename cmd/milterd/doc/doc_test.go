@@ -110,7 +110,11 @@ Text with ` + "`a-literal's`" + ` and \ and ` + "`.dot`" + `.
   more
 - other
 
-` + "```\n.a-b\n  c\n```\n"}
+` + "```\n.a-b\n  c\n```\n" + `
+The field Message-ID of well-known mail, from whatever it came, is one that date-missing is not about. The sentence ends here (with the line.)
+Afterwards another begins.
+
+` + "```\nd\n```\n"}
 	var out bytes.Buffer
 	if err := writePage(&out, page, "1.0", time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)); err != nil {
 		t.Fatal(err)
@@ -132,9 +136,19 @@ more
 .IP \(bu 2
 other
 .IP
+.in +4n
 .EX
 \&.a\-b
 \&  c
+.EE
+.in
+.PP
+The field Message\-ID of well-known mail, from whatever it came, is one that
+date\-missing is not about. The sentence ends here (with the line.)\&
+Afterwards another begins.
+.IP
+.EX
+d
 .EE
 `
 	if out.String() != want {

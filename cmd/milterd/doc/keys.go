@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"milterd/checks/all"
@@ -30,7 +31,7 @@ func writeKeys(w io.Writer) error {
 }
 
 func writeKey(w io.Writer, k config.Key) {
-	text, _, _ := strings.Cut(k.Doc, " Uncomment a line") // the page has no such lines
+	text, _, _ := strings.Cut(mark(k), " Uncomment a line") // the page has no such lines
 	switch {
 	case k.Default == "":
 		fmt.Fprintf(w, "\n### %s\n\n%s\n\n", k.Path, text)
@@ -40,13 +41,59 @@ func writeKey(w io.Writer, k config.Key) {
 	}
 	fmt.Fprintf(w, "- `%s: %s`: %s\n", k.Path, k.Default, text)
 	for i, e := range k.Entries {
-		about := e.Doc
+		about := mark(e)
 		if i == len(k.Entries)-1 {
 			about += " An example of an entry:"
 		}
 		fmt.Fprintf(w, "- `%s[].%s`: %s\n", k.Path, e.Path, about)
 	}
 	if k.Example != "" {
-		fmt.Fprintf(w, "\n```yaml\n%s\n```\n\n", k.Example)
+		fmt.Fprintf(w, "\n```yaml\n%s\n```\n\n", narrow(k.Example))
 	}
 }
+
+// literals matches what a reader types or finds in a file: commands, sockets, files and settings.
+var literals = regexp.MustCompile(`milterd report [a-z]+|\b(inet6?|unix|file):[\w@/:]*\w|\blocal:|\brediss?://[^ ,]*|(^| )/[a-z][\w/.-]*[\w/]|\bX-Milterd\b|\bmirror: off\b|\b(p|until)=[\w-]+|why="[.]+"`)
+
+// The values of keys that have a type of their own.
+var (
+	queries  = strings.Fields("client helo sender client_name")
+	actions  = strings.Fields("off watch tag greylist quarantine tempfail reject false")
+	profiles = strings.Fields("watch safe strict")
+)
+
+// mark returns the text of a key with marks for what is literal in it, as the guides have them. The reference configuration, a YAML
+// file, has the same text without marks.
+func mark(k config.Key) string {
+	text := literals.ReplaceAllStringFunc(k.Doc, func(s string) string {
+		word := strings.TrimLeft(s, " ")
+		return s[:len(s)-len(word)] + "`" + word + "`"
+	})
+	values := k.Values
+	switch k.Path {
+	case "profile":
+		values = profiles
+	case "actions":
+		values = actions
+	case "query":
+		values = queries
+	}
+	for _, v := range values {
+		// A value is followed by its meaning or the next one. Elsewhere the word may be a plain one.
+		text = regexp.MustCompile(`(^|[ (])(`+v+`)( \(|,|:| or |\.| means )`).ReplaceAllString(text, "$1`$2`$3")
+	}
+	return text
+}
+
+// narrow returns an example that a terminal of 80 columns has room for: a mapping in one line that is too long becomes one of
+// several lines.
+func narrow(example string) string {
+	const width = 62
+	m := mapping.FindStringSubmatch(example)
+	if len(example) <= width || m == nil {
+		return example
+	}
+	return m[1] + "\n  " + strings.ReplaceAll(m[2], ", ", "\n  ")
+}
+
+var mapping = regexp.MustCompile(`^(\w+:) \{([^][{}]+)\}$`)

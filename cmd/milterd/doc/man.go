@@ -6,10 +6,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"milterd/checks/all"
+	"milterd/milter/mirror"
 )
 
 // WriteManual writes the manual pages into a folder. root is the command milterd, whose commands and flags they have.
@@ -59,6 +64,7 @@ var volumes = map[int]string{1: "General Commands", 5: "File Formats", 7: "Misce
 type manual struct {
 	text      bytes.Buffer
 	isHeading bool // the last block was a heading, after which no paragraph macro is allowed
+	isInItem  bool // the last block was an item of a list, or belongs to one
 }
 
 func (m *manual) printf(format string, args ...any) { fmt.Fprintf(&m.text, format, args...) }
@@ -66,6 +72,7 @@ func (m *manual) printf(format string, args ...any) { fmt.Fprintf(&m.text, forma
 func (m *manual) block(b Block) error {
 	wasHeading := m.isHeading
 	m.isHeading = b.Kind == Heading
+	m.isInItem = b.isInItem() || b.Kind == Code && m.isInItem
 	switch b.Kind {
 	case Heading:
 		macro := map[int]string{2: ".SH", 3: ".SS"}[b.Level]
@@ -84,11 +91,7 @@ func (m *manual) block(b Block) error {
 	case Item:
 		m.item(b)
 	case Code:
-		m.printf(".IP\n.EX\n")
-		for line := range strings.SplitSeq(b.Text, "\n") {
-			m.printf("%s\n", lineStart(literal(line)))
-		}
-		m.printf(".EE\n")
+		m.code(b.Text)
 	case Table:
 		return fmt.Errorf("line %d: a table", b.Line)
 	}
@@ -112,13 +115,33 @@ func (m *manual) item(b Block) {
 	m.fill(spans(b.Text))
 }
 
+// code writes lines as they are. They are set off from the text before them: .IP does that, except in an item.
+func (m *manual) code(text string) {
+	begin, end := ".IP\n.EX\n", ".EE\n"
+	if m.isInItem {
+		begin, end = ".IP\n.in +4n\n.EX\n", ".EE\n.in\n"
+	}
+	m.printf("%s", begin)
+	for line := range strings.SplitSeq(text, "\n") {
+		m.printf("%s\n", lineStart(literal(line)))
+	}
+	m.printf("%s", end)
+}
+
 // fill writes text in lines that are not too long for an editor.
 func (m *manual) fill(text string) {
 	const width = 76
-	for _, line := range wrap(text, width) {
+	list := wrap(text, width)
+	for i, line := range list {
+		if i < len(list)-1 && sentenceEnd.MatchString(line) {
+			line += `\&` // else roff leaves two spaces here, and one between sentences in a line
+		}
 		m.printf("%s\n", lineStart(line))
 	}
 }
+
+// sentenceEnd matches a line at whose end roff sees the end of a sentence.
+var sentenceEnd = regexp.MustCompile(`[.!?]["')\]]*$`)
 
 // spans returns a text in roff.
 func spans(text string) string {
@@ -137,9 +160,36 @@ func styled(s Span) string {
 	case Bold:
 		return `\fB` + escape(s.String()) + `\fR`
 	default:
-		return escape(s.String())
+		return words.ReplaceAllStringFunc(s.String(), func(word string) string {
+			if isName(word) {
+				return literal(word)
+			}
+			return escape(word)
+		})
 	}
 }
+
+// words matches the words of a text, and what is between them.
+var words = regexp.MustCompile(`[\w-]+|[^\w-]+`)
+
+// isName reports whether a word in plain text is a name in which no line is broken: that of a header field or a manual page, or the
+// id of a reason or a finding.
+func isName(word string) bool { return hyphenName.MatchString(word) || ids()[word] }
+
+// hyphenName matches the names of header fields and manual pages with a hyphen.
+var hyphenName = regexp.MustCompile(`^([A-Z]\w*(-[A-Z]\w*)+|milterd-\w+)$`)
+
+// ids returns the ids of the reasons and the findings.
+var ids = sync.OnceValue(func() map[string]bool {
+	m := map[string]bool{}
+	for _, r := range all.Reasons() {
+		m[r.ID] = true
+	}
+	for _, f := range mirror.Findings() {
+		m[f.ID] = true
+	}
+	return m
+})
 
 // escape returns text for roff, which prints - as a hyphen.
 func escape(text string) string {

@@ -13,7 +13,7 @@ import (
 // file is the configuration file as written. Its tags make the reference: yaml is the key, doc describes it in one or two
 // sentences, example is a value other than the default, one lists the permitted values.
 type file struct {
-	Listen           []listenEntry `yaml:"listen" doc:"Socket on which the MTA reaches milterd, or a list of them: inet:PORT@HOST, inet6:PORT@HOST or unix:/path (alias local:). The milter protocol has no password: let nobody but the mail server reach an address other than loopback. A unix socket that another user opens needs the keys of the example." example:"{socket: unix:/run/milterd/milterd.sock, mode: \"0660\", group: postfix}"`
+	Listen           []listenEntry `yaml:"listen" doc:"Socket on which the MTA reaches milterd, or a list of them: inet:PORT@HOST, inet6:PORT@HOST or unix:/path (alias local:). The milter protocol has no password: let nobody but the mail server reach an address other than loopback. A unix socket that another user opens needs the keys of the example." example:"{socket: unix:/run/milterd/milter.sock, mode: \"0660\", group: postfix}"`
 	Hostname         string        `yaml:"hostname" doc:"Name with which the MTA greets, for replies; empty: the fully qualified name of the machine." example:"mx.example.org"`
 	LocalDomains     []string      `yaml:"local_domains" doc:"Domains for which this site receives mail." example:"[example.org, example.net]"`
 	Profile          string        `yaml:"profile" doc:"Defaults of the actions: watch (log only), safe (refuse what wanted mail almost never has) or strict."`
@@ -46,7 +46,7 @@ type trusted struct {
 }
 
 type policy struct {
-	Recipients []string        `yaml:"recipients" doc:"Recipients of the policy: local parts at any domain, user@domain, @domain, or file:/path with one of these per line. A relative path begins at the folder of this file." example:"[bob@example.org, \"file:/etc/milterd/strict-recipients\"]"`
+	Recipients []string        `yaml:"recipients" doc:"Recipients of the policy: local parts at any domain, user@domain, @domain, or file:/path with one of these per line. A relative path begins at the folder of this file." example:"[bob@example.org, \"file:strict-recipients\"]"`
 	Forwarders []string        `yaml:"forwarders" doc:"Hosts from which these recipients forward mail to here, as addresses, networks or confirmed names (including names below them). Their mail has no SPF, MX+ and DNS list checks, and does not count against the host (counters, sender-own-domain)." example:"[198.51.100.0/24, lists.example.net]"`
 	Profile    string          `yaml:"profile" doc:"Defaults of the actions of this policy; without it they are the general actions." example:"strict"`
 	Actions    map[string]word `yaml:"actions" doc:"Actions that differ from these defaults." example:"{helo-mismatch: reject}"`

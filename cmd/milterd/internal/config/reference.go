@@ -19,9 +19,10 @@ import (
 type Key struct {
 	Path    string // such as checks.greylist.delay; of a key in Entries, its name
 	Doc     string
-	Default string // in YAML; empty: the key has others below it
-	Entries []Key  // keys of an entry, if the value is a list of sections
-	Example string // in YAML, with the name of the key; empty: none
+	Values  []string // that it may have; nil: others too
+	Default string   // in YAML; empty: the key has others below it
+	Entries []Key    // keys of an entry, if the value is a list of sections
+	Example string   // in YAML, with the name of the key; empty: none
 }
 
 // Keys returns the keys of the configuration, each after the section that it is in. It returns an error if a setting of a check has
@@ -50,7 +51,7 @@ func (l *keyList) section(path string, v reflect.Value) {
 
 // add adds a key, and those below it.
 func (l *keyList) add(path string, f field, v reflect.Value) {
-	k := Key{Path: path, Doc: f.doc}
+	k := Key{Path: path, Doc: f.doc, Values: f.one}
 	t := v.Type()
 	switch value, isChecks := v.Interface().(checkSettings); {
 	case isChecks:

@@ -166,8 +166,8 @@ func (s *session) reset() {
 	s.conn.inTransaction.Store(false)
 }
 
-// Abort implements gomilter.Milter. Sendmail and Postfix send it for RSET, and for a message that they or another filter refused
-// after DATA. Postfix also sends it at the end of a session, after HELO, after STARTTLS and after each message. It counts as a RSET if
+// Abort implements gomilter.Milter. An MTA sends it for RSET, but see mail, and for a message that it or another filter refused after
+// DATA. Postfix also sends it at the end of a session, after HELO, after STARTTLS and after each message. It counts as a RSET if
 // a transaction is open, no HELO came just before, DATA did not come, and MAIL follows.
 //
 // Two others are taken for a RSET: one after DATA if the MTA does not send DATA, see withData, and a RSET after the MTA or an earlier

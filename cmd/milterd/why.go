@@ -82,11 +82,8 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	if err := d.addDecisions(ctx, &k, queries); err != nil {
 		return k, err
 	}
-	if k.Kind == "session" && (k.Decision == nil || k.Decision.Session != strings.ToLower(k.What)) {
-		k.Kind = "user" // a name may look like the id of a session
-	}
-	if k.Kind == "domain" && k.Decision != nil && k.Decision.Detail("user") == k.What {
-		k.Kind = "user" // or like a domain
+	if k.isUser() {
+		k.Kind = "user"
 	}
 	if k.Kind == "domain" { // not the name of a user, which may have other letters than ASCII
 		k.What = cmp.Or(checks.ToALabels(k.What), k.What)
@@ -148,6 +145,18 @@ func kindOf(what, rcpt string) (kind string, queries []records.Query, err error)
 		return "", nil, checks.BadArgument("%q is no address, mailbox, domain, user, session id or link", what)
 	default:
 		return "user", []records.Query{{User: what}}, nil
+	}
+}
+
+// isUser reports whether a subject that looks like the id of a session or like a domain is the name of a user.
+func (k knowledge) isUser() bool {
+	switch k.Kind {
+	case "session":
+		return k.Decision == nil || k.Decision.Session != strings.ToLower(k.What)
+	case "domain":
+		return k.Decision != nil && k.Decision.Detail("user") == k.What
+	default:
+		return false
 	}
 }
 

@@ -56,9 +56,9 @@ func newReport(configFile *string) *cobra.Command {
 		"report/forwarders", noArgs{}, showForwarders)
 	retry := newQuery(r, "retry", "Show which greylisted senders came back, after what time, and which did not", "report/retry", noArgs{}, showRetry)
 	mirror := newQuery(r, "mirror", "Show what Gmail, Yahoo and Outlook would refuse of the mail of this site", "report/mirror", noArgs{}, showMirror)
+	watch.Long, action.Long = watch.Short+".\n\n"+aboutWatch, action.Short+".\n\n"+aboutAction
 	forwarders.Long, mirror.Long = aboutForwarders, aboutMirror
-	for c, about := range map[*cobra.Command]string{watch: aboutWatch, action: aboutAction} {
-		c.Long = c.Short + ".\n\n" + about
+	for _, c := range []*cobra.Command{watch, action} {
 		c.Flags().StringVar(&reasons.Reason, "reason", "", "only this `REASON`, with up to 50 of its senders")
 	}
 	cmd.AddCommand(newReportDaily(r), watch, action, newReportDMARC(r), forwarders, retry, mirror)

@@ -188,25 +188,10 @@ func showDaily(w io.Writer, r dailyReport) {
 		}
 	}
 	section("Needs attention", r.Attention, "nothing")
-	var users, blocked, reasons []string
-	for _, u := range r.Users {
-		users = append(users, fmt.Sprintf("%s: %s", u.Name, u.Why))
-	}
-	for _, b := range r.Blocked {
-		blocked = append(blocked, fmt.Sprintf("%s until %s for %s", checks.FormatNetwork(b.Client), formatTime(b.Until), b.Why))
-	}
-	for _, e := range r.Ended {
-		blocked = append(blocked, e+", over by now")
-	}
-	const top = 10
-	ids := slices.SortedFunc(maps.Keys(r.Reasons), func(a, b string) int { return cmp.Or(r.Reasons[b]-r.Reasons[a], cmp.Compare(a, b)) })
-	for _, id := range ids[:min(len(ids), top)] {
-		reasons = append(reasons, fmt.Sprintf("%*d %s", len(strconv.Itoa(r.Reasons[ids[0]])), r.Reasons[id], id))
-	}
-	section("Users over their limit", users, "none")
+	section("Users over their limit", r.userLines(), "none")
 	section("Good senders that were refused or did not come back", r.Wronged, "none")
-	section("Newly blocked", blocked, "nobody")
-	section("Most frequent reasons, watched ones too", reasons, "none")
+	section("Newly blocked", r.blockLines(), "nobody")
+	section("Most frequent reasons, watched ones too", r.reasonLines(), "none")
 	section("Watched reasons that are safe to enforce", r.Safe, "none yet (milterd report watch)")
 	if r.Mirror != "" {
 		fmt.Fprintf(w, "\n%s\n", r.Mirror)
@@ -217,4 +202,31 @@ func showDaily(w io.Writer, r dailyReport) {
 	}
 	fmt.Fprintf(w, "\nOf %d %s that greylisting held, as far as it remembers, %d never came back (milterd report retry).\n",
 		r.Held, plural(r.Held, "deliveries"), r.NotBack)
+}
+
+func (r dailyReport) userLines() (lines []string) {
+	for _, u := range r.Users {
+		lines = append(lines, fmt.Sprintf("%s: %s", u.Name, u.Why))
+	}
+	return lines
+}
+
+func (r dailyReport) blockLines() (lines []string) {
+	for _, b := range r.Blocked {
+		lines = append(lines, fmt.Sprintf("%s until %s for %s", checks.FormatNetwork(b.Client), formatTime(b.Until), b.Why))
+	}
+	for _, e := range r.Ended {
+		lines = append(lines, e+", over by now")
+	}
+	return lines
+}
+
+// reasonLines returns the most frequent reasons with their counts, which are aligned.
+func (r dailyReport) reasonLines() (lines []string) {
+	const top = 10
+	ids := slices.SortedFunc(maps.Keys(r.Reasons), func(a, b string) int { return cmp.Or(r.Reasons[b]-r.Reasons[a], cmp.Compare(a, b)) })
+	for _, id := range ids[:min(len(ids), top)] {
+		lines = append(lines, fmt.Sprintf("%*d %s", len(strconv.Itoa(r.Reasons[ids[0]])), r.Reasons[id], id))
+	}
+	return lines
 }

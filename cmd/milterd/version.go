@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -24,11 +25,11 @@ func newVersion() *cobra.Command {
 
 // version returns the version of the program and the Go release that built it, such as "v0.1.0 go1.26.0".
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		info = &debug.BuildInfo{GoVersion: "an unknown Go release"}
+	recorded := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		recorded = info.Main.Version
 	}
-	return versionOf(buildVersion, info.Main.Version) + " " + info.GoVersion
+	return versionOf(buildVersion, recorded) + " " + runtime.Version()
 }
 
 // versionOf returns the version of a build: that of the Makefile, or the tag or pseudo-version that the go command recorded, or

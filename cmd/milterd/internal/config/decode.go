@@ -212,8 +212,26 @@ func (d *decoder) unknown(kind string, key *yaml.Node, path string, valid []stri
 	hint := suggest(key.Value, valid)
 	if section := d.sections[key.Value]; section != "" && path != section {
 		hint = "; write it below " + quote(section)
+	} else if section := sectionOf(key.Value); path == "" && section != "" {
+		hint = "; write it below " + quote(section) + ", indented"
 	}
 	d.fail(positionOf(key), path, "unknown %s %s%s", kind, quote(key.Value), hint)
+}
+
+// sectionOf returns the only section that has a key, or "".
+func sectionOf(key string) (section string) {
+	t := reflect.TypeFor[file]()
+	for _, f := range fieldsOf(t) {
+		below := t.Field(f.index).Type
+		if below.Kind() != reflect.Struct || !slices.ContainsFunc(fieldsOf(below), func(k field) bool { return k.key == key }) {
+			continue
+		}
+		if section != "" {
+			return ""
+		}
+		section = f.key
+	}
+	return section
 }
 
 // reject reports an error in the value at path, and that the value is left out.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -111,6 +112,11 @@ func (c *compiler) trusted() checks.Trusted {
 			c.warnAt(at, "%s is very wide, and no mail from it is checked; trust your own networks alone", p)
 		}
 	}
+	for at, name := range items(c, "trusted.daemons", t.Daemons) {
+		if name == "" { // the value of the macro if the MTA does not send it
+			c.failAt(at, `"" trusts every client if the MTA does not send the macro; write a name such as ORIGINATING, or [] for none`)
+		}
+	}
 	return checks.Trusted(t)
 }
 
@@ -165,6 +171,10 @@ func (c *compiler) store() Store {
 		c.failAt("store.path", "the driver %s has no path; delete it, or write driver: embedded", quote(f.Driver))
 	case f.Path != "" && !filepath.IsAbs(f.Path):
 		c.failAt("store.path", relativePath, quote(f.Path))
+	case f.Path != "":
+		if info, err := os.Stat(f.Path); err == nil && !info.IsDir() {
+			c.failAt("store.path", "%s is a file; write the path of a folder, which milterd creates if there is none", quote(f.Path))
+		}
 	}
 	if f.URL != "" {
 		if u, err := url.Parse(f.URL); err != nil || u.Host == "" && u.Path == "" || store.CheckURL(f.URL) != nil {

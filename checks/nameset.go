@@ -13,7 +13,7 @@ type NameSet map[string]bool // keys are entries in lower case, without a dot at
 func (s *NameSet) Add(entry string) error {
 	key := strings.ToLower(strings.TrimSuffix(entry, "."))
 	if !IsHostName(strings.TrimPrefix(key, ".")) {
-		return fmt.Errorf("%q is neither a domain name nor a .domain", entry)
+		return fmt.Errorf("%q is not a domain name; write it as example.org, or as .example.org for all names below it", entry)
 	}
 	if *s == nil {
 		*s = NameSet{}

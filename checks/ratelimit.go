@@ -26,7 +26,7 @@ func (l *RateLimit) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseInt(number, 10, 64)
 	per, ok := ratePeriods[unit]
 	if err != nil || !ok || n < 1 || n > maxRate {
-		return fmt.Errorf("%.60q is not a rate; want a number per s, m, h or d, such as 10/m", text)
+		return fmt.Errorf("%.60q is not a rate; write a number per s, m, h or d, such as 10/m", text)
 	}
 	*l = RateLimit{N: n, Per: per}
 	return nil

@@ -28,10 +28,10 @@ type Settings struct {
 func (c Settings) Validate() error {
 	var faults []error
 	if c.Port < 1 || c.Port > 65535 {
-		faults = append(faults, fmt.Errorf("port: %d is not a TCP port", c.Port))
+		faults = append(faults, fmt.Errorf("port: %d is not a TCP port; write a number from 1 to 65535", c.Port))
 	}
 	if from := checks.ParseAddress(c.From); c.From != "" && (from.Domain == "" || mailbox(from) == "") {
-		faults = append(faults, fmt.Errorf("from: %q is not an address of the form user@domain", c.From))
+		faults = append(faults, fmt.Errorf("from: %q is not an address; write it as user@domain", c.From))
 	}
 	if c.Daily < 1 {
 		faults = append(faults, errors.New("daily: want 1 or more; to switch callouts off, set the actions of callout-* to off"))
@@ -41,7 +41,7 @@ func (c Settings) Validate() error {
 		time.Duration
 	}{{"good", c.Good}, {"bad", c.Bad}, {"catchall", c.CatchAll}, {"unusable", c.Unusable}} {
 		if ttl.Duration < time.Minute {
-			faults = append(faults, fmt.Errorf("%s: %s is under the minimum of 1m", ttl.key, ttl.Duration))
+			faults = append(faults, fmt.Errorf("%s: %s is too short; write 1m or more", ttl.key, checks.FormatDuration(ttl.Duration)))
 		}
 	}
 	_, errDomains := nameSet("domains", c.Domains)

@@ -41,19 +41,24 @@ const maxErrors = 1_000_000
 // Validate returns an error for negative limits and for times under a second.
 func (c Settings) Validate() error {
 	var faults []error
-	if c.Resets < 0 || c.BadRecipients < 0 || c.Errors < 0 {
-		faults = append(faults, errors.New("resets, bad_recipients and errors must not be negative; 0 switches a limit off"))
+	for _, limit := range []struct {
+		key string
+		n   int
+	}{{"resets", c.Resets}, {"bad_recipients", c.BadRecipients}, {"errors", c.Errors}} {
+		if limit.n < 0 {
+			faults = append(faults, fmt.Errorf("%s: %d is negative; write 0 for no limit", limit.key, limit.n))
+		}
 	}
 	if c.Errors > maxErrors {
-		faults = append(faults, fmt.Errorf("errors: %d is over the maximum of %d", c.Errors, maxErrors))
+		faults = append(faults, fmt.Errorf("errors: %d is too many; write %d or fewer", c.Errors, maxErrors))
 	}
 	if c.Window < time.Second {
-		faults = append(faults, fmt.Errorf("window: %s is under the minimum of 1s", c.Window))
+		faults = append(faults, fmt.Errorf("window: %s is too short; write 1s or more", checks.FormatDuration(c.Window)))
 	}
 	if len(c.Block) == 0 {
-		faults = append(faults, errors.New("block: want at least one duration"))
+		faults = append(faults, errors.New("block: the list is empty; write a duration, such as 1h"))
 	} else if shortest := slices.Min(c.Block); shortest < time.Second {
-		faults = append(faults, fmt.Errorf("block: %s is under the minimum of 1s", shortest))
+		faults = append(faults, fmt.Errorf("block: %s is too short; write 1s or more", checks.FormatDuration(shortest)))
 	}
 	return errors.Join(faults...)
 }

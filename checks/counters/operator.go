@@ -106,7 +106,7 @@ func Block(ctx context.Context, store checks.Store, client netip.Prefix, now tim
 	}
 	switch {
 	case d < time.Second:
-		return Blocked{}, checks.BadArgument("a block of %s is under the minimum of 1s", d)
+		return Blocked{}, checks.BadArgument("a block of %s is too short; write 1s or more", checks.FormatDuration(d))
 	case d > maxManualBlock:
 		return Blocked{}, checks.BadArgument("a block lasts at most 366d; for longer use a deny list (checks.access)")
 	}

@@ -43,7 +43,7 @@ func parseIgnored(entries []string) ([]string, error) {
 	var faults []error
 	for _, text := range entries {
 		if err := headers.CheckDomain(text); err != nil {
-			faults = append(faults, fmt.Errorf("ignore: %q is not a domain: %w", text, err))
+			faults = append(faults, fmt.Errorf("ignore: %q is not a domain: %w; write it as example.org", text, err))
 		}
 		list = append(list, strings.ToLower(strings.TrimSuffix(text, ".")))
 	}

@@ -42,6 +42,19 @@ func hide(keys *regexp.Regexp, text string) string {
 	return keys.ReplaceAllString(text, hidden)
 }
 
+// words matches what may be a label in a malformed domain.
+var words = regexp.MustCompile(`[0-9A-Za-z]+`)
+
+// hideInMalformed is HideKeys for a text that is not a domain: any part of it may be a key.
+func hideInMalformed(text string) string {
+	return words.ReplaceAllStringFunc(text, func(word string) string {
+		if isKey(word) {
+			return hidden
+		}
+		return word
+	})
+}
+
 // redacted is an error whose text names no key. It wraps the error, by which callers know a session that has ended.
 type redacted struct {
 	error

@@ -56,7 +56,7 @@ const minHealth = time.Minute
 func (c Settings) Validate() error {
 	var faults []error
 	if c.Health < minHealth {
-		faults = append(faults, fmt.Errorf("health: want %s or more", minHealth))
+		faults = append(faults, fmt.Errorf("health: want %s or more", checks.FormatDuration(minHealth)))
 	}
 	for i, z := range c.Zones {
 		for _, err := range z.faults() {
@@ -69,14 +69,14 @@ func (c Settings) Validate() error {
 	return errors.Join(faults...)
 }
 
-// faults returns what is wrong with the zone. The errors do not quote its domain, which may have a key and would be logged.
+// faults returns what is wrong with the zone. The errors are logged and have no key of its domain.
 func (z Zone) faults() (faults []error) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	switch {
 	case z.Zone == "":
-		fault("zone: want the domain of the list")
+		fault("zone: want the domain of the list, such as bl.example.org")
 	case !checks.IsHostName(z.Zone) || !strings.Contains(z.domain(), "."):
-		fault("zone: not a domain name; write it as bl.example.org")
+		fault("zone: %.80q is not a domain name; write it as bl.example.org", hideInMalformed(z.Zone))
 	}
 	if len(z.Codes) == 0 {
 		fault(`codes: want the codes that are a listing, as the list documents them, such as ["127.0.0.2-127.0.0.11"]`)
@@ -89,10 +89,10 @@ func (z Zone) faults() (faults []error) {
 	}
 	if z.query() == Client {
 		if _, err := netip.ParseAddr(z.Test); err != nil {
-			fault("test: %q is not an address, but the zone has addresses", z.Test)
+			fault("test: %q is not an address, but the zone has addresses; write one that is always listed", z.Test)
 		}
 	} else if !checks.IsHostName(z.Test) {
-		fault("test: %q is not a name, but the zone has names", z.Test)
+		fault("test: %q is not a name, but the zone has names; write one that is always listed", z.Test)
 	}
 	return faults
 }

@@ -39,11 +39,13 @@ func TestSettings(t *testing.T) {
 		{name: "an address that is always listed", settings: with(func(z *dnsbl.Zone) { z.Zone, z.Test = "b.example", "2001:db8::1" })},
 
 		{name: "all at once", settings: dnsbl.Settings{Zones: []dnsbl.Zone{{Zone: "bl.example"}, {Query: dnsbl.Sender, Allow: true, Codes: good.Codes, Zone: "x"}}},
-			want: "health: want 1m0s or more\nzones[0]: codes: want the codes that are a listing, as the list documents them, such as [\"127.0.0.2-127.0.0.11\"]\n" +
-				"zones[1]: zone: not a domain name; write it as bl.example.org\nzones[1]: allow: anybody"},
-		{name: "too many tests", settings: dnsbl.Settings{Health: time.Second}, want: "health: want 1m0s or more"},
+			want: "health: want 1m or more\nzones[0]: codes: want the codes that are a listing, as the list documents them, such as [\"127.0.0.2-127.0.0.11\"]\n" +
+				"zones[1]: zone: \"x\" is not a domain name; write it as bl.example.org\nzones[1]: allow: anybody"},
+		{name: "too many tests", settings: dnsbl.Settings{Health: time.Second}, want: "health: want 1m or more"},
 		{name: "no zone", settings: with(func(z *dnsbl.Zone) { z.Zone = "" }), want: "zones[1]: zone: want the domain of the list"},
-		{name: "no domain", settings: with(func(z *dnsbl.Zone) { z.Zone = "a b" }), want: "zones[1]: zone: not a domain name; write it as bl.example.org"},
+		{name: "no domain", settings: with(func(z *dnsbl.Zone) { z.Zone = "a b" }), want: `zones[1]: zone: "a b" is not a domain name; write it as bl.example.org`},
+		{name: "a URL with a key", settings: with(func(z *dnsbl.Zone) { z.Zone = "https://abcdefghij0123456789abcdef.zen.example/" }),
+			want: `zone: "https://[key].zen.example/" is not a domain name`},
 		{name: "one label", settings: with(func(z *dnsbl.Zone) { z.Zone = "bl." }), want: "not a domain name"},
 		{name: "no codes", settings: with(func(z *dnsbl.Zone) { z.Codes = nil }), want: "codes: want the codes that are a listing"},
 		{name: "a HELO name that vouches", settings: with(func(z *dnsbl.Zone) { z.Query, z.Allow = dnsbl.Helo, true }), want: "anybody can send a HELO name"},

@@ -37,10 +37,11 @@ func (c Settings) Validate() error {
 		faults = append(faults, errors.New("delay must be over 0; to switch greylisting off, set the action of greylisted to off"))
 	}
 	if c.Window <= c.Delay {
-		faults = append(faults, fmt.Errorf("window (%s) must be longer than delay (%s), or no retry is in time", c.Window, c.Delay))
+		faults = append(faults, fmt.Errorf("window (%s) must be longer than delay (%s), or no retry is in time",
+			checks.FormatDuration(c.Window), checks.FormatDuration(c.Delay)))
 	}
 	if c.Keep < c.Window {
-		faults = append(faults, fmt.Errorf("keep (%s) must not be shorter than window (%s)", c.Keep, c.Window))
+		faults = append(faults, fmt.Errorf("keep (%s) must not be shorter than window (%s)", checks.FormatDuration(c.Keep), checks.FormatDuration(c.Window)))
 	}
 	if c.AutoAllow < 0 {
 		faults = append(faults, errors.New("auto_allow must not be under 0; 0 switches it off"))

@@ -252,7 +252,7 @@ func TestSettings(t *testing.T) {
 		{"a mapped network", func(s *greylist.Settings) { s.NoRetry = []string{"::ffff:192.0.2.0/120"} }, ""},
 		{"a network with bits after its prefix", func(s *greylist.Settings) { s.NoRetry = []string{"10.1.1.1/8"} }, `did you mean "10.0.0.0/8"?`},
 		{"all at once", func(s *greylist.Settings) { s.Delay, s.NoRetry = 0, []string{"com", "192.0.2.0/33"} },
-			"to off\nno_retry: \"com\" is not a host name, .domain, address or network\nno_retry: \"192.0.2.0/33\""},
+			"to off\nno_retry: \"com\" is not an address, a network or a host name; write it as 192.0.2.1, 192.0.2.0/24 or .example.net\nno_retry: \"192.0.2.0/33\""},
 		{"a broken network", func(s *greylist.Settings) { s.NoRetry = []string{"192.0.2.0/33"} }, `"192.0.2.0/33"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

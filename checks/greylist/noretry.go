@@ -40,7 +40,7 @@ func parseNoRetry(entries []string) (noRetry, error) {
 	for _, e := range entries {
 		if !checks.LooksLikeNetwork(e) {
 			if isTopLevel := !strings.Contains(strings.Trim(e, "."), "."); isTopLevel || list.names.Add(e) != nil {
-				faults = append(faults, fmt.Errorf("no_retry: %q is not a host name, .domain, address or network", e))
+				faults = append(faults, fmt.Errorf("no_retry: %q is not an address, a network or a host name; write it as 192.0.2.1, 192.0.2.0/24 or .example.net", e))
 			}
 			continue
 		}

@@ -37,9 +37,9 @@ func (c Settings) Validate() error {
 		lower := strings.ToLower(name)
 		switch {
 		case strings.TrimPrefix(name, "@") == "":
-			faults = append(faults, fmt.Errorf("users: %.60q is no user and no @domain", name))
+			faults = append(faults, fmt.Errorf("users: %.60q is no user; write a name, or @example.org for all users of a domain", name))
 		case seen[lower]:
-			faults = append(faults, fmt.Errorf("users: %.60q is there twice; case does not matter", name))
+			faults = append(faults, fmt.Errorf("users: %.60q is there twice, as case does not matter; delete one of them", name))
 		}
 		seen[lower] = true
 	}

@@ -255,7 +255,7 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	err := rate.Settings{Users: map[string]rate.Limits{"@": "1/h", "news": "1/h", "News": "2/h"}}.Validate()
-	if want := "users: \"@\" is no user and no @domain\nusers: \"news\" is there twice; case does not matter"; err == nil || err.Error() != want {
+	if want := "users: \"@\" is no user; write a name, or @example.org for all users of a domain\nusers: \"news\" is there twice, as case does not matter; delete one of them"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -22,8 +22,11 @@ const maxFirstSeen = 30 * 24 * time.Hour
 // Validate returns an error for settings that cannot work.
 func (c Settings) Validate() error {
 	var faults []error
-	if c.NewDomain < 0 || c.FirstSeen < 0 || c.History < 0 {
-		faults = append(faults, errors.New("new_domain, first_seen and history must not be negative; 0 switches a limit off"))
+	if c.NewDomain < 0 || c.FirstSeen < 0 {
+		faults = append(faults, errors.New("new_domain and first_seen must not be negative; 0 switches a limit off"))
+	}
+	if c.History < 0 {
+		faults = append(faults, fmt.Errorf("history: %d is negative; write 0 for any number", c.History))
 	}
 	if c.FirstSeen > maxFirstSeen {
 		faults = append(faults, errors.New("first_seen is too long; write 30d or less"))

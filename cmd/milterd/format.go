@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/cmd/milterd/internal/config"
 )
 
 const (
@@ -27,7 +26,7 @@ func formatTime(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05")
 }
 
-func formatSeconds(n int64) string { return config.FormatDuration(time.Duration(n) * time.Second) }
+func formatSeconds(n int64) string { return checks.FormatDuration(time.Duration(n) * time.Second) }
 
 func yesOrNo(b bool) string {
 	if b {

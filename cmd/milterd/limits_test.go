@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/cmd/milterd/internal/config"
+	"milterd/checks"
 )
 
 // limits is the source of the table in the guide "operating". {folder.name unit} is a constant of milterd, whose unit is bytes or
@@ -93,9 +93,9 @@ func boundsOf(t *testing.T) func(string) string {
 	t.Helper()
 	cfg := parseConfig(t, "")
 	settings := map[string]string{
-		"max_connections": grouped(int64(cfg.MaxConnections)), "budget": config.FormatDuration(cfg.Policy.Budget),
-		"dns.timeout": config.FormatDuration(cfg.DNS.Timeout), "records.max": grouped(int64(cfg.Records.Max)),
-		"records.keep": config.FormatDuration(cfg.Records.Keep),
+		"max_connections": grouped(int64(cfg.MaxConnections)), "budget": checks.FormatDuration(cfg.Policy.Budget),
+		"dns.timeout": checks.FormatDuration(cfg.DNS.Timeout), "records.max": grouped(int64(cfg.Records.Max)),
+		"records.keep": checks.FormatDuration(cfg.Records.Keep),
 	}
 	folders := map[string]constants{}
 	return func(ref string) string {

@@ -30,15 +30,15 @@ func (s Settings) Validate() error {
 		add("org: no reports are sent without from; set from to an address of this site")
 	case s.From == "":
 	case from.Domain == "" || from.Local == "" || strings.ContainsAny(s.From, " <>\"\r\n"):
-		add("from: %q is not an address of the form user@domain", s.From)
+		add("from: %q is not an address; write it as user@domain", s.From)
 	case checks.OrgDomain(from.Domain) == "":
-		add("from: %q is no domain of an organisation, so no mail of it can pass DMARC", from.Domain)
+		add("from: %q is no domain of an organisation, so no mail of it can pass DMARC; write an address of your domain", from.Domain)
 	}
 	if host, port, err := net.SplitHostPort(s.Submit); s.From != "" && (err != nil || host == "" || port == "") {
 		add("submit: %q is not an address with a port, such as 127.0.0.1:25", s.Submit)
 	}
 	if strings.ContainsFunc(s.Org, unicode.IsControl) {
-		add("org: %q has control characters", s.Org)
+		add("org: %q has control characters; delete them", s.Org)
 	}
 	return errors.Join(faults...)
 }

@@ -341,9 +341,9 @@ func (c *compiler) budget() {
 	case b == 0:
 		c.failAt("budget", "0 is too short; write a time such as 8s")
 	case b > maxBudgetPostfix:
-		c.warnAt("budget", "%s is over 29s, and Postfix waits 30 s by default, Sendmail 10 s; raise milter_command_timeout, or R in the T= of INPUT_MAIL_FILTER, too", FormatDuration(b))
+		c.warnAt("budget", "%s is over 29s, and Postfix waits 30 s by default, Sendmail 10 s; raise milter_command_timeout, or R in the T= of INPUT_MAIL_FILTER, too", checks.FormatDuration(b))
 	case b > maxBudget:
-		c.warnAt("budget", "%s is over 9s, and Sendmail waits 10 s by default; raise R in the T= of its INPUT_MAIL_FILTER too", FormatDuration(b))
+		c.warnAt("budget", "%s is over 9s, and Sendmail waits 10 s by default; raise R in the T= of its INPUT_MAIL_FILTER too", checks.FormatDuration(b))
 	}
 	if timeout := c.file.DNS.Timeout; b > 0 && timeout >= b && (c.given("budget") || c.given("dns.timeout")) {
 		at := c.where("budget")
@@ -351,7 +351,7 @@ func (c *compiler) budget() {
 			at = c.where("dns.timeout")
 		}
 		c.warn(at, "dns.timeout", "%s is not below the budget of %s, and one failed name server uses it up; shorten it",
-			FormatDuration(timeout), FormatDuration(b))
+			checks.FormatDuration(timeout), checks.FormatDuration(b))
 	}
 }
 

@@ -51,18 +51,3 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	return total, nil
 }
-
-// FormatDuration returns d in the format of ParseDuration. It drops fractions of a second. d must not be negative.
-func FormatDuration(d time.Duration) string {
-	var b strings.Builder
-	for _, u := range durationUnits {
-		if n := d / u.length; n > 0 {
-			fmt.Fprintf(&b, "%d%c", n, u.letter)
-			d -= n * u.length
-		}
-	}
-	if b.Len() == 0 {
-		return "0s"
-	}
-	return b.String()
-}

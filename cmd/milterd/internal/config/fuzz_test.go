@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"milterd/checks"
 )
 
 // FuzzParse looks for panics, problems with a wrong position or an unprintable text, and configurations that cannot be used.
@@ -117,8 +119,8 @@ func FuzzParseDuration(f *testing.F) {
 		if d < 0 || d%time.Second != 0 {
 			t.Errorf("%q is %d", s, d)
 		}
-		if again, err := ParseDuration(FormatDuration(d)); err != nil || again != d {
-			t.Errorf("%q is %s, which parses as %s, %v", s, FormatDuration(d), again, err)
+		if again, err := ParseDuration(checks.FormatDuration(d)); err != nil || again != d {
+			t.Errorf("%q is %s, which parses as %s, %v", s, checks.FormatDuration(d), again, err)
 		}
 	})
 }

@@ -118,7 +118,7 @@ func (l *keyList) literal(v reflect.Value) string {
 		if x < 0 || x%time.Second != 0 {
 			l.fail("the default %s cannot be written as a duration", x)
 		}
-		return FormatDuration(x)
+		return checks.FormatDuration(x)
 	case encoding.TextMarshaler:
 		b, err := x.MarshalText()
 		if err != nil {

@@ -20,7 +20,10 @@ func TestFaultsOfSettings(t *testing.T) {
 		{"an entry without a key", "checks:\n  dnsbl:\n    zones:\n      - zone: bl.example\n", "p:4:9: checks.dnsbl.zones[0]: codes: "},
 		{"a value of an entry", "checks:\n  dnsbl:\n    zones:\n      - zone: bl.example\n        codes: [127.0.0.2]\n        test: x\n",
 			"p:6:15: checks.dnsbl.zones[0].test: "},
-		{"a fault without a key", "checks:\n  counters:\n    window: 24h\n    resets: -1\n", "p:3:5: checks.counters: "},
+		{"a limit", "checks:\n  counters:\n    window: 24h\n    resets: -1\n", "p:4:13: checks.counters.resets: -1 is negative; write 0 for no limit"},
+		{"a fault of two settings", "checks:\n  access:\n    deny: testdata/good/allow.txt\n    allow: testdata/good/allow.txt\n", "p:3:5: checks.access: "},
+		{"durations", "checks:\n  greylist:\n    delay: 5d\n    window: 1h\n", "p:4:13: checks.greylist.window: window (1h) must be longer than delay (5d)"},
+		{"no time for a callout", "checks: {callout: {good: 0s}}\nprofile: strict", "p:1:26: checks.callout.good: 0s is too short; write 1m or more"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,7 +1,7 @@
 package milter
 
 import (
-	"context"
+	"cmp"
 	"net/textproto"
 	"slices"
 	"strings"
@@ -90,25 +90,17 @@ func (s *session) endMessage() *checks.Reply {
 	if !s.conn.inTransaction.Load() {
 		return nil // there is no transaction
 	}
+	if reply := cmp.Or(s.deferForFields(), s.failure); reply != nil {
+		return reply
+	}
 	ctx, cancel := s.pipeline.Within(s.conn.ctx) // one budget for the checks, the trace fields and the observers
 	defer cancel()
-	if reply := s.judgeMessage(ctx); reply != nil {
-		return reply
+	s.run.LackMemory(s.noMemory)
+	if d := s.judge(ctx, checks.EndOfMessage); d.Reply != nil {
+		return d.Reply
 	}
 	s.modifications = s.changes(ctx)
 	_ = s.protect(func() { s.srv.Journal.Accepted(s.run.Request()) })
 	s.run.Observe(ctx, checks.Event{Kind: checks.Accepted})
 	return nil
-}
-
-// judgeMessage judges the header section and the body.
-func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
-	if reply := s.deferForFields(); reply != nil {
-		return reply
-	}
-	if s.failure != nil {
-		return s.failure
-	}
-	s.run.LackMemory(s.noMemory)
-	return s.judge(ctx, checks.EndOfMessage).Reply
 }

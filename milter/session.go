@@ -186,27 +186,25 @@ func (s *session) Abort(*gomilter.Modifier) error {
 
 // Connect implements gomilter.Milter.
 func (s *session) Connect(host, family string, _ uint16, addr net.IP, _ *gomilter.Modifier) (gomilter.Response, error) {
-	return s.answer(gomilter.OptNoConnReply, func() *checks.Reply { return s.connect(host, family, addr) })
-}
-
-func (s *session) connect(host, family string, addr net.IP) *checks.Reply {
-	s.mergeMacros()
-	if s.conn.full {
-		return &checks.Reply{Code: 451, Enhanced: "4.3.2", Text: "the mail filter has too many connections, please try again later"}
-	}
-	s.ClientName = host
-	s.Client = clientAddr(addr, s.Macros)
-	s.Local = !s.Client.IsValid() && (family == "unknown" || family == "unix") && host == "localhost"
-	if !s.Client.IsValid() && !s.Local {
-		s.srv.Log.WithFields(s.LogFields()).Warn("the MTA did not send the client's address")
-	}
-	s.judge(s.conn.ctx, checks.Connect)
-	if s.Client.IsValid() && !s.run.Request().Trusted() {
-		if warning := s.srv.proxy.add(s.Client, s.Time); warning != "" {
-			s.srv.Log.WithField("client", s.Client.String()).Warn(warning)
+	return s.answer(gomilter.OptNoConnReply, func() *checks.Reply {
+		s.mergeMacros()
+		if s.conn.full {
+			return &checks.Reply{Code: 451, Enhanced: "4.3.2", Text: "the mail filter has too many connections, please try again later"}
 		}
-	}
-	return nil
+		s.ClientName = host
+		s.Client = clientAddr(addr, s.Macros)
+		s.Local = !s.Client.IsValid() && (family == "unknown" || family == "unix") && host == "localhost"
+		if !s.Client.IsValid() && !s.Local {
+			s.srv.Log.WithFields(s.LogFields()).Warn("the MTA did not send the client's address")
+		}
+		s.judge(s.conn.ctx, checks.Connect)
+		if s.Client.IsValid() && !s.run.Request().Trusted() {
+			if warning := s.srv.proxy.add(s.Client, s.Time); warning != "" {
+				s.srv.Log.WithField("client", s.Client.String()).Warn(warning)
+			}
+		}
+		return nil
+	})
 }
 
 // clientAddr returns the client's address. Sendmail sends IPv6 addresses in a form that go-milter cannot parse, and again in
@@ -230,18 +228,16 @@ func clientAddr(ip net.IP, macros map[string]string) netip.Addr {
 
 // Helo implements gomilter.Milter.
 func (s *session) Helo(name string, _ *gomilter.Modifier) (gomilter.Response, error) {
-	return s.answer(gomilter.OptNoHeloReply, func() *checks.Reply { return s.helo(name) })
-}
-
-func (s *session) helo(name string) *checks.Reply {
-	s.mergeMacros()
-	// The MTAs send the TLS version only with the first HELO after STARTTLS.
-	tls := s.commandMacro("{tls_version}") != ""
-	s.SetHelo(name, tls && !s.tls)
-	s.tls = s.tls || tls
-	s.afterMail, s.abandoned = false, checks.Envelope{}
-	s.judge(s.conn.ctx, checks.Helo)
-	return nil
+	return s.answer(gomilter.OptNoHeloReply, func() *checks.Reply {
+		s.mergeMacros()
+		// The MTAs send the TLS version only with the first HELO after STARTTLS.
+		tls := s.commandMacro("{tls_version}") != ""
+		s.SetHelo(name, tls && !s.tls)
+		s.tls = s.tls || tls
+		s.afterMail, s.abandoned = false, checks.Envelope{}
+		s.judge(s.conn.ctx, checks.Helo)
+		return nil
+	})
 }
 
 // MailFrom implements gomilter.Milter.

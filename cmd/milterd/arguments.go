@@ -61,7 +61,7 @@ func parseClient(text string) (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, checks.BadArgument("%q is no address and no network", text)
 	}
-	return p.Masked(), nil
+	return checks.ParseNetwork(p.Masked().String()) // an IPv4-mapped network becomes an IPv4 network
 }
 
 // wholeNetwork returns an error for a network with bits set after the network part. Its length may be mistyped, and a block or an entry of

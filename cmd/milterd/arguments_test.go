@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -48,5 +49,22 @@ func TestMistypedLength(t *testing.T) {
 				t.Errorf("%s %s: %v, want %q", command, network, err, want)
 			}
 		}
+	}
+}
+
+// TestMappedNetwork tests that a block of an IPv4-mapped network is one of the IPv4 network, whose clients it refuses, and that it does
+// not cover a trusted network.
+func TestMappedNetwork(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	b, err := d.addBlock(t.Context(), blockArgs{Client: "::ffff:203.0.113.0/120", For: time.Hour})
+	if err != nil || b.Client != netip.MustParsePrefix("203.0.113.0/24") {
+		t.Errorf("%+v, %v", b, err)
+	}
+	if _, err := d.addBlock(t.Context(), blockArgs{Client: "::ffff:127.0.0.0/120", For: time.Hour}); err == nil {
+		t.Error("a trusted network is blocked")
+	}
+	if done, err := d.removeBlock(t.Context(), removeArgs{What: "::ffff:203.0.113.0/120"}); err != nil || done.Removed != 1 {
+		t.Errorf("removed: %+v, %v", done, err)
 	}
 }

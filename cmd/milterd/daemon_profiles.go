@@ -9,7 +9,7 @@ import (
 	"milterd/cmd/milterd/internal/profiles"
 )
 
-// profilePeriod is the period of the decisions that are judged by the profiles.
+// profilePeriod is how far back decisions are judged by the profiles.
 const profilePeriod = 14 * day
 
 // profiles returns what the profiles safe and strict would have answered to the mail of the kept decisions of the last two weeks,

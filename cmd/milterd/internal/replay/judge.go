@@ -157,7 +157,7 @@ func stagesFor(stages []checks.Stage, known received.Known) (possible []checks.S
 		need := needs[st]
 		if st >= checks.EndOfHeader {
 			if known&received.Content != 0 {
-				lacking |= received.Time &^ known // a check cannot compare dates with the result of standIn
+				lacking |= received.Time &^ known // dates cannot be compared with the time of standIn
 			}
 			if slices.Contains(stages, checks.RcptTo) {
 				need = needs[checks.RcptTo] // greylisting of bounces

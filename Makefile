@@ -30,7 +30,7 @@ export GOFLAGS := $(shell $(GO) env GOFLAGS) -trimpath -ldflags=-s "-toolexec=en
 # Without cgo, as in the packages: what is compiled for one of these is compiled for all.
 build check lint fuzz: export CGO_ENABLED = 0
 
-.PHONY: build install uninstall packages run test check format lint unit fuzz soak scale bench microbench examples install-tools
+.PHONY: build install uninstall packages run announce test check format lint unit fuzz soak scale bench microbench examples install-tools
 
 build:
 	$(GO) build -ldflags '-s -X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/milterd
@@ -67,8 +67,11 @@ packages:
 	@GO='$(GO)' NFPM='$(GO) run $(NFPM)' CYCLONEDX='$(GO) run $(CYCLONEDX)' ARCHS='$(ARCHS)' FORMATS='$(FORMATS)' \
 		cmd/milterd/package/build '$(VERSION)' '$(DIST)'
 
-run: build
+run: announce build
 	@examples/demo $(BIN)
+
+announce:
+	@test -x $(BIN) || echo "The first build takes some minutes, and prints nothing after the downloads."
 
 # The end-to-end tests wait now and then: lint and fuzz use the processors meanwhile. What they compile is compiled before, as go
 # commands that run at the same time do not share their work.

@@ -187,8 +187,16 @@ func TestMakeRun(t *testing.T) {
 	}
 	leftNothing()
 
-	// The daemon dies.
+	// The port of the operator's pages is taken, and the daemon dies.
+	other, err := net.Listen("tcp", "127.0.0.1:8893")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
 	cmd, p = startDemo(t, dir)
+	if !strings.Contains(p.Output(), "none, as another program uses port 8893") || strings.Contains(p.Output(), "http://127.0.0.1:8893/") {
+		t.Errorf("with port 8893 taken: %s", p.Output())
+	}
 	m := regexp.MustCompile(`as process (\d+)\.`).FindStringSubmatch(p.Output())
 	if m == nil {
 		t.Fatalf("no process is named: %s", p.Output())
@@ -286,4 +294,25 @@ func get(t *testing.T, addr, path string) string {
 		t.Fatal(err)
 	}
 	return string(reply)
+}
+
+// TestPackagedReadme tests that the links of the README in a package, which has the examples beside it, lead to a file there.
+func TestPackagedReadme(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("cmd/milterd/package/readme")
+	cmd.Dir, cmd.Stdin = root, strings.NewReader(readFile(t, root+"/README.md"))
+	readme, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := regexp.MustCompile(`\]\(([^)]*)\)`).FindAllSubmatch(readme, -1)
+	for _, m := range links {
+		link := string(m[1])
+		if _, err := os.Stat(root + "/" + link); err != nil || link != "examples" && !strings.HasPrefix(link, "examples/") {
+			t.Errorf("a dead link to %s", link)
+		}
+	}
+	if len(links) == 0 || !strings.Contains(string(readme), "Operating (`milterd doc operating`)") {
+		t.Errorf("%d links, got %s", len(links), readme)
+	}
 }

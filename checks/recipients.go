@@ -32,6 +32,9 @@ func recipientKey(pattern string) (string, error) {
 	if at >= 0 {
 		local, domain = pattern[:at], pattern[at+1:]
 	}
+	if at > 0 && strings.ContainsAny(local, `"@`) { // Contains compares the unquoted local part
+		local = ParseAddress(pattern).Local
+	}
 	switch {
 	case strings.Contains(pattern, "*"):
 		return "", fmt.Errorf("%q is not a recipient: wildcards are not supported; @domain matches a whole domain", pattern)
@@ -39,8 +42,7 @@ func recipientKey(pattern string) (string, error) {
 		return "", fmt.Errorf("%q is not a recipient: list each subdomain, as @domain", pattern)
 	case at < 0 && isDomain(local):
 		return "", fmt.Errorf("%q would be taken for a local part; did you mean %q?", pattern, "@"+pattern)
-	case pattern == "", strings.ContainsAny(pattern, " \t<>,"), strings.Contains(local, "@") && !strings.HasPrefix(local, `"`),
-		at >= 0 && ToALabels(domain) == "":
+	case pattern == "", strings.ContainsAny(pattern, " \t<>,"), at > 0 && local == "", at >= 0 && ToALabels(domain) == "":
 		return "", fmt.Errorf("%q is not a recipient: want user, user@domain or @domain", pattern)
 	}
 	return strings.ToLower(local) + "@" + ToALabels(domain), nil

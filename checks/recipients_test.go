@@ -11,7 +11,7 @@ func TestRecipientPatterns(t *testing.T) {
 	t.Parallel()
 	for bad, want := range map[string]string{
 		"": "not a recipient", "@": "not a recipient", "a b": "not a recipient", "user@": "not a recipient", "a@b@example.org": "not a recipient",
-		"<a@example.org>": "not a recipient",
+		"<a@example.org>": "not a recipient", `"a@example.org`: "not a recipient", `"a"b@example.org`: "not a recipient",
 
 		"*@example.org": "wildcards are not", "post*": "wildcards are not", "*": "wildcards are not", "a@*.example.org": "wildcards are not",
 		".example.org": "each subdomain", "@.example.org": "each subdomain", "bob@.example.org": "each subdomain",
@@ -33,6 +33,8 @@ func TestRecipients(t *testing.T) {
 		{"bob+tag@example.org", "bob+tag@example.org Bob+Tag@example.org bob+tag@example.org.", "bob@example.org bob+other@example.org bob+tag+more@example.org"},
 		{"+@example.org", "+@example.org", "+x@example.org @example.org"},
 		{"@example.org", "bob@example.org bob+tag@example.org", "bob@sub.example.org"},
+		{`"a@b"@example.org`, `"a@b"@example.org "A@b"@example.org "a@b+tag"@example.org`, "a@b.example.org"},
+		{`"bob"@bücher.example`, "bob@bücher.example", `"bob"@example.org`},
 		{"john.doe", "john.doe@example.org", "john@example.org"},
 		{"bob@bücher.example", "bob@xn--bcher-kva.example bob+x@bücher.example", "bob@buecher.example"},
 	} {

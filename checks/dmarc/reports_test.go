@@ -179,6 +179,12 @@ func TestRetries(t *testing.T) {
 	if condition() != "failing" || state("bank.example").Attempts != 0 {
 		t.Errorf("with the mail server down: %s, %+v", condition(), state("bank.example"))
 	}
+	s.server.set(false, map[string]string{"EHLO": "550 5.7.1 no", "HELO": "550 5.7.1 no"})
+	sent(16 * time.Minute)
+	const refused = "checks.dmarc.reports.submit does not take the reports: 550 \"5.7.1 no\""
+	if c := s.hosts[0].(checks.Maintainer).Report()[0]; c.Why != refused {
+		t.Errorf("with a refused EHLO: %q", c.Why)
+	}
 	s.server.set(false, map[string]string{"RCPT TO:<dmarc@bank": "450 4.2.1 later"})
 	sent(time.Minute) // not yet
 	sent(15*time.Minute, "a@shop.example")

@@ -108,7 +108,7 @@ func (p *Reporter) submit(ctx context.Context, to []string, message []byte) (acc
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errSubmission, err)
 	}
-	if err := errors.Join(c.Hello(p.env.Site.Hostname), c.Mail(p.settings.From)); err != nil {
+	if err := cmp.Or(c.Hello(p.env.Site.Hostname), c.Mail(p.settings.From)); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errSubmission, err)
 	}
 	permanent := true

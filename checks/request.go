@@ -17,7 +17,7 @@ type Request struct {
 // NewRequest returns a Request outside of a Pipeline, for tests and for work beside a session. The action of every reason is
 // Watch. before are the verdicts of earlier checks; the reasons in them count as suspicions.
 func NewRequest(s *Session, st Stage, before ...Verdict) *Request {
-	run := newRun(nil, s)
+	run := (*Pipeline)(nil).NewRun(s)
 	run.request.Stage = st
 	run.addVouches("", before, st)
 	for _, rcpt := range run.affected(st) {

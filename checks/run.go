@@ -28,9 +28,7 @@ type Run struct {
 }
 
 // NewRun returns a Run for a session that begins.
-func (p *Pipeline) NewRun(s *Session) *Run { return newRun(p, s) }
-
-func newRun(p *Pipeline, s *Session) *Run {
+func (p *Pipeline) NewRun(s *Session) *Run {
 	run := &Run{pipeline: p, session: s}
 	run.request = Request{Session: s, run: run}
 	run.setClient()

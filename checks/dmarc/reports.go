@@ -65,8 +65,12 @@ const maxRowSignatures = 3
 func (c *check) rowOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation, event checks.Event, refused bool) report.Row {
 	w := report.Row{PolicyDomain: e.PolicyDomain, StrictDKIM: e.Record.StrictDKIM, StrictSPF: e.Record.StrictSPF, Passed: e.Result == dmarc.Pass}
 	for _, id := range e.Aligned {
-		if id.State == dmarc.Passed {
-			w.SetAligned(id.Method)
+		switch {
+		case id.State != dmarc.Passed:
+		case id.Method == "spf":
+			w.SPF = "pass"
+		default:
+			w.DKIM = "pass"
 		}
 	}
 	w.Source, w.HeaderFrom, w.EnvelopeFrom = r.Client, e.Author, r.Envelope.MailFrom.Domain

@@ -60,16 +60,17 @@ func (p *Reporter) deliver(ctx context.Context, now time.Time) {
 		if attempted {
 			tried++
 		}
+		if err == nil {
+			continue
+		}
 		log := p.env.Log.WithError(err).WithField("check", checkName)
 		switch {
-		case err == nil:
-			continue
 		case errors.Is(err, errSubmission):
 			log.Warn("could not send DMARC reports; they are tried again")
 			p.setFailing(err)
 			p.next = now.Add(retryInterval)
 		case ctx.Err() == nil:
-			log.Warn("could not store which DMARC reports are sent")
+			log.Warn("could not read or store which DMARC reports are sent")
 		}
 		return
 	}

@@ -205,11 +205,11 @@ func completeAlignment(ctx context.Context, tree *dmarc.Tree, r *Row) {
 	defer cancel()
 	for _, s := range r.Signatures {
 		if s.Result == "pass" && r.DKIM == "" && aligns(ctx, tree, r.HeaderFrom, s.Domain, r.StrictDKIM) {
-			r.SetAligned("dkim")
+			r.DKIM = "pass"
 		}
 	}
 	if r.Sender.Result == "pass" && r.SPF == "" && aligns(ctx, tree, r.HeaderFrom, r.Sender.Domain, r.StrictSPF) {
-		r.SetAligned("spf")
+		r.SPF = "pass"
 	}
 }
 

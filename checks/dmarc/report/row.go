@@ -15,15 +15,6 @@ type Row struct {
 	Passed                bool // the message passes DMARC
 }
 
-// SetAligned sets the result of a method, "dkim" or "spf", to pass.
-func (r *Row) SetAligned(method string) {
-	if method == "spf" {
-		r.SPF = "pass"
-	} else {
-		r.DKIM = "pass"
-	}
-}
-
 // encodeRow returns a record without its count as a text. It shortens the record if the text would be too long.
 func encodeRow(r *aggregate.Record) string {
 	r.Count = 0

@@ -116,7 +116,7 @@ type logArgs records.Query
 
 var errNegativeMax = checks.BadArgument("--max: want 0 or more")
 
-// parse sets the fields of --ref and --since. It returns an error for a flag that cannot be used.
+// parse sets the fields of --ref and --since. It returns an error for a flag that cannot be used or cannot match.
 func (a *logArgs) parse(ref, since string) (err error) {
 	if since != "" {
 		if a.Since, err = parseSince(since, time.Now()); err != nil {
@@ -125,6 +125,9 @@ func (a *logArgs) parse(ref, since string) (err error) {
 	}
 	if a.ID = records.IDIn(ref); a.ID == "" && ref != "" {
 		return checks.BadArgument("--ref: want the link in a reply, or the part of it after r=")
+	}
+	if a.Session != "" && len(a.Session) != sessionID {
+		return checks.BadArgument("--session: %q is no session id; it is the %d characters after session= in the log", a.Session, sessionID)
 	}
 	if a.Max < 0 {
 		return errNegativeMax

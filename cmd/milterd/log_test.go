@@ -72,6 +72,8 @@ func TestLogCommand(t *testing.T) {
 		{"--since soon", 2, []string{"--since: "}, "reject"},
 		{"--max -1", 2, []string{"--max: "}, "reject"},
 		{"--ref x", 2, []string{"--ref: "}, "reject"},
+		{"--session zzz", 2, []string{`--session: "zzz" is no session id`}, "no records"},
+		{"--session oo2f2hjqv5ct", 0, []string{"no records"}, "reject"},
 		{"--reason nonsense", 2, []string{`there is no reason "nonsense"; see milterd doc reasons`}, "no records"},
 		{"--reason rdns-mising", 2, []string{`there is no reason "rdns-mising"; did you mean rdns-missing?`}, "no records"},
 		{"--action nonsense", 2, []string{`there is no action "nonsense"; want one of watch, `, "refused"}, "no records"},

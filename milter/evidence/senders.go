@@ -9,12 +9,13 @@ import (
 // senderList collects the senders of entries. The entries of a verified sender with several clients are one sender.
 type senderList struct {
 	senders map[entryKey]*Sender
-	most    map[entryKey]int // occasions of Sender.Client
+	all     map[entryKey]tally // occasions of the Sender
+	most    map[entryKey]int   // those of Sender.Client
 	clients map[string]bool
 }
 
 func newSenderList() *senderList {
-	return &senderList{senders: map[entryKey]*Sender{}, most: map[entryKey]int{}, clients: map[string]bool{}}
+	return &senderList{senders: map[entryKey]*Sender{}, all: map[entryKey]tally{}, most: map[entryKey]int{}, clients: map[string]bool{}}
 }
 
 // add adds the sender of an entry with its occasions t. why and clean are the results of reportData.whyGood.
@@ -26,20 +27,16 @@ func (l *senderList) add(e *entry, t tally, why string, clean tally) {
 	}
 	s := l.senders[key]
 	if s == nil {
-		s = &Sender{Sender: e.Sender, Verified: e.Verified, First: unixTime(t.First), Clean: clean.N}
+		s = &Sender{Sender: e.Sender, Verified: e.Verified}
 		l.senders[key] = s
 	}
 	if t.N > l.most[key] {
 		s.Client, l.most[key] = e.Client, t.N
 	}
 	s.SPF = s.SPF || e.SPF
-	s.Occasions += t.N
-	if first := unixTime(t.First); first.Before(s.First) {
-		s.First = first
-	}
-	if last := unixTime(t.Last); last.After(s.Last) {
-		s.Last = last
-	}
+	all := l.all[key].plus(t)
+	l.all[key] = all
+	s.Occasions, s.First, s.Last = all.N, unixTime(all.First), unixTime(all.Last)
 	s.Good = cmp.Or(s.Good, why)
 	s.Clean = max(s.Clean, clean.N)
 }

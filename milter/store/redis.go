@@ -228,15 +228,12 @@ func (r *redis) size(ctx context.Context) (records, bytes int64) {
 	if err != nil {
 		return n, -1 // the account may have no right to INFO
 	}
-	for line := range strings.Lines(memory) {
-		if used, ok := strings.CutPrefix(line, "used_memory:"); ok {
-			bytes, err := strconv.ParseInt(strings.TrimSpace(used), 10, 64)
-			if err == nil {
-				return n, bytes
-			}
-		}
+	_, rest, _ := strings.Cut(memory, "used_memory:")
+	used, _, _ := strings.Cut(rest, "\r\n")
+	if bytes, err = strconv.ParseInt(used, 10, 64); err != nil {
+		return n, -1
 	}
-	return n, -1
+	return n, bytes
 }
 
 func (r *redis) location() string { return r.address }

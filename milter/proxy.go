@@ -50,25 +50,26 @@ func (d *proxyDetector) add(client netip.Addr, now time.Time) (warning string) {
 	case d.counts[d.found]*2 <= d.total:
 		d.found = netip.Addr{}
 	}
-	if !d.found.IsValid() || d.logged {
+	if d.logged {
 		return ""
 	}
-	d.logged = true
-	return proxyWarning(d.found)
+	d.logged = d.found.IsValid()
+	return d.text()
 }
 
 // warning returns the warning while it holds, or "".
 func (d *proxyDetector) warning() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.text()
+}
+
+// text returns the warning, or "" if there is none. The caller holds mu.
+func (d *proxyDetector) text() string {
 	if !d.found.IsValid() {
 		return ""
 	}
-	return proxyWarning(d.found)
-}
-
-func proxyWarning(client netip.Addr) string {
 	return fmt.Sprintf("most sessions come from %s: the MTA does not pass on the clients' addresses, so no check of them works. Set "+
 		"\"userland-proxy\": false (Docker), smtpd_upstream_proxy_protocol (a proxy), or smtpd_authorized_xclient_hosts (a mail server in "+
-		"front that sends XCLIENT); see \"milterd doc attach\"", client)
+		"front that sends XCLIENT); see \"milterd doc attach\"", d.found)
 }

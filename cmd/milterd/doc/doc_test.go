@@ -121,6 +121,8 @@ Afterwards another begins.
 	}
 	const want = `.\" Made by milterd doc man. Do not edit.
 .TH "A.B" 5 2026-11-29 "milterd 1.0" "File Formats"
+.nh
+.ad l
 .SH NAME
 a.b \- file of a-b
 .SH "DESCRIPTION"

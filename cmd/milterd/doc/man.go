@@ -47,6 +47,7 @@ func writePage(w io.Writer, p manPage, version string, date time.Time) error {
 	m.printf(".\\\" Made by milterd doc man. Do not edit.\n")
 	m.printf(".TH %s %d %s %s %s\n", argument(strings.ToUpper(p.name)), p.section, date.Format(time.DateOnly),
 		argument("milterd "+version), argument(volumes[p.section]))
+	m.printf(".nh\n.ad l\n") // groff stretches spaces and breaks words else
 	m.printf(".SH NAME\n%s \\- %s\n", escape(p.name), escape(p.summary))
 	for _, b := range Parse(p.text) {
 		if err := m.block(b); err != nil {

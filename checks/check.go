@@ -18,8 +18,8 @@ import (
 // If an answer of the DNS or the store is missing and could change the verdicts, the check returns the error, and with it the verdicts
 // that apply nevertheless:
 //
-//   - A reason that is not shown without the answer is left out.
-//   - A reason that is shown is Unsure if the answer could excuse the client, such as by a signature or as a known relay.
+//   - A reason that applies only with a certain answer is left out.
+//   - A reason that applies already is Unsure if the answer could excuse the client, such as by a signature or as a known relay.
 //   - A vouch that the answer might show is Unsure.
 //
 // What an error does to mail is the operator's choice, see Options.OnError. A failure that has a reason of its own, such as

@@ -75,7 +75,7 @@ func (run *Run) differ(i, j int) bool {
 //	trusted client         only checks with TrustedToo run, and none that fails defers the mail
 //	forwarded              checks with NotForwarded do not run, reasons with NotForwarded do not apply
 //	may be forwarded       these checks and reasons refuse with Tempfail at most
-//	SkipAll                the mail passes: no reason of the check itself applies, and no later check runs
+//	SkipAll                the mail passes: no later check runs, and the Decision has no outcome
 //	Unsure SkipAll         the check itself and the later ones refuse with Tempfail at most
 //	Unsure reason          that reason refuses with Tempfail at most
 //	failed check           its verdicts apply; if no check refuses, the mail is deferred if OnError is Tempfail, unless all reasons
@@ -110,11 +110,11 @@ func (run *Run) decide(ctx context.Context, t *table, by forwarding, first, last
 				}
 			}
 			run.addVouches(inst.Info.Name, f.verdicts, st)
-			passes, may := skipsAll(f.verdicts)
+			passes, mayNow := skipsAll(f.verdicts)
 			if passes {
 				return Decision{Partial: true, Failures: d.Failures}
 			}
-			mayPass = mayPass || may
+			mayPass = mayPass || mayNow
 			outcomes = append(outcomes, run.outcomes(inst.Info.Name, st, f.verdicts, Watch)...)
 		}
 		temporary := func(r *Reason) bool {

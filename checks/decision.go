@@ -22,8 +22,8 @@ type Decision struct {
 	// Results are those of all checks that were asked, depending on Options.Trace.
 	Results []Result
 
-	// Partial reports that less was checked than for a recipient without a policy: because of trust, an exemption, a forwarder,
-	// a policy with fewer reasons, a SkipAll or a failure.
+	// Partial reports that a check or a reason was left out: because of trust, an exemption, a forwarder, a policy with fewer
+	// reasons, a SkipAll or a failure.
 	Partial bool
 }
 

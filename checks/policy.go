@@ -16,7 +16,7 @@ type Options struct {
 	Exempt      RecipientSet      // recipients for whom no check runs
 	Trusted     Trusted           // clients for which only checks with Info.TrustedToo run
 	ReplyAt     Stage             // stage of the reply to client, HELO and sender reasons: MailFrom or RcptTo
-	OnError     Action            // Tempfail: defer mail for which a check with a reason that is on fails; any other value: ignore the failure
+	OnError     Action            // Tempfail: mail is deferred if a check fails, unless its reasons are all off; otherwise failures are ignored
 	Budget      time.Duration     // for all checks of one stage together
 	Trace       Trace             // which Decisions have Results
 	Announce    Announcer         // nil: no questions are asked in the background

@@ -49,7 +49,8 @@ func (run *Run) accepted() iter.Seq[*rcptState] {
 	}
 }
 
-// strongest returns the strongest vouches and forwarding of the recipients that were not refused. They hold for the message.
+// strongest returns the strongest vouches and forwarding of the recipients that were not refused, which hold for the message. The
+// other fields are empty.
 func (run *Run) strongest() (all rcptState) {
 	for rcpt := range run.accepted() {
 		all.vouch, all.mayVouch = max(all.vouch, rcpt.vouch), max(all.mayVouch, rcpt.mayVouch)

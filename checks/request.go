@@ -58,7 +58,8 @@ func (r *Request) Watched() []*Reason {
 	return r.ofAccepted(func(rcpt *rcptState) []*Reason { return rcpt.watched })
 }
 
-// Waived returns the suspicions of accepted recipients, each once. In an accepted message, a vouch or a wait has lifted them.
+// Waived returns the suspicions of accepted recipients, each once. They did not delay an accepted message, because of a
+// Vouched.
 func (r *Request) Waived() []*Reason {
 	return r.ofAccepted(func(rcpt *rcptState) []*Reason { return rcpt.suspicions })
 }

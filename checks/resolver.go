@@ -80,7 +80,7 @@ func RecordsOf[T dns.RR](a Answer) []T {
 type Query struct {
 	Question
 	Then func(Answer) []Query // the questions that follow from the answer; pure; nil if none follow
-	Key  any                  // stands for Then, as functions cannot be compared; nil: Then is like no other
+	Key  any                  // equal for two equal Thens, as functions cannot be compared; nil: unequal to all
 }
 
 // covers reports whether asking a makes asking b superfluous.

@@ -1,12 +1,12 @@
 package checks
 
-// Verdict is a reason that applies, or evidence for the client, or both.
+// Verdict is a reason that applies, evidence for the client or for this mail alone, or both.
 type Verdict struct {
 	Reason *Reason // may be nil
 	Vouch  Vouch
 
-	// Why says what vouches, for the operator: a clause. With neither a Reason nor a Vouch, it says why suspicions of earlier checks
-	// do not delay the mail.
+	// Why is the evidence, for the operator: a clause. Without a Reason and a Vouch, it is evidence for this mail alone, such as that
+	// it has waited long enough.
 	Why string
 
 	// Detail has the values of the reply's placeholders. They may hold remote bytes. They are also logged, so a key must not be

@@ -27,7 +27,7 @@ func (v Vouch) String() string {
 // Vouched is evidence for the client or the sender of the current mail that is not Unsure.
 type Vouched struct {
 	Check string // that found it
-	Vouch Vouch  // NoVouch: evidence for this mail alone, such as that it has waited long enough
+	Vouch Vouch  // NoVouch: evidence for this mail alone
 	Why   string // printable US-ASCII; may be empty
 }
 
@@ -57,12 +57,12 @@ func appendVouched(list []Vouched, check string, v Verdict) []Vouched {
 	return append(list, Vouched{Check: check, Vouch: v.Vouch, Why: Clean(v.Why, maxVouchedWhy)})
 }
 
-// skipsAll reports whether verdicts have a SkipAll that holds, and whether they have one that is Unsure.
-func skipsAll(verdicts []Verdict) (does, may bool) {
+// skipsAll reports whether verdicts have a sure SkipAll, and whether they have an Unsure one.
+func skipsAll(verdicts []Verdict) (sure, unsure bool) {
 	for _, v := range verdicts {
 		if v.Vouch >= SkipAll {
-			does, may = does || !v.Unsure, may || v.Unsure
+			sure, unsure = sure || !v.Unsure, unsure || v.Unsure
 		}
 	}
-	return does, may
+	return sure, unsure
 }

@@ -72,8 +72,7 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 	}
 }
 
-// Check implements checks.Check. Without the address of the client, SPF cannot be evaluated, so a message that does not pass might
-// have passed.
+// Check implements checks.Check. It returns nothing without the address of the client: a failing message might pass by SPF.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	if c.env.Signatures <= 0 || !r.Client.IsValid() {
 		return nil, nil

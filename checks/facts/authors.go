@@ -26,7 +26,7 @@ type Authors struct {
 func (a Authors) Several() bool { return len(a.Domains)+len(a.Invalid)-a.standIns > 1 }
 
 // Evaluated returns the domains that DMARC evaluates. If some invalid domains were not kept, a reader may see a valid domain in one of
-// them. It then returns the invalid ones too, so that there are too many.
+// them. It then returns the invalid ones too: they are more than DMARC evaluates, which makes a permerror.
 func (a Authors) Evaluated() []string {
 	if len(a.Invalid) < maxAuthorDomains {
 		return a.Domains

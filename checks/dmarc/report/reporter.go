@@ -141,8 +141,8 @@ const (
 
 func keyOf(day time.Time, domain string) string { return day.Format("20060102") + ":" + domain }
 
-// write adds the counts of the domains of a table of which a message has passed to the store. At the end of the day it does so for those
-// too of which one has passed on another host.
+// write adds to the store the counts of each domain of which a message has passed. At the end of the day a message that has passed on
+// another host counts too.
 func (p *Reporter) write(ctx context.Context, t *table, end bool) error {
 	p.mu.Lock()
 	domains := maps.Clone(t.domains)

@@ -7,8 +7,8 @@ import (
 	"milterd/checks"
 )
 
-// Limits of what is counted of one day. Senders choose domains and much of a row, so an organisation gets only a part of the table.
-// Anybody can send mail of it that fails, so that gets half of the part. Half of the limits would do for most sites; with double, the
+// Limits of what is counted of one day. Senders choose domains and much of a row, so the rows of an organisation are limited. Those
+// of mail that fails, which anybody can send, have half of that limit. Half of the limits would do for most sites; with double, the
 // table and the store may take twice the memory.
 const (
 	maxTable   = 32 << 20 // bytes of all rows

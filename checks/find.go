@@ -27,7 +27,7 @@ type finding struct {
 // scope already.
 func (run *Run) find(ctx context.Context, st step) *finding {
 	run.steps = append(run.steps, st)
-	if f := run.finding(st); f != nil {
+	if f := run.found(st); f != nil {
 		return f
 	}
 	p, inst := run.pipeline, run.pipeline.instances[st.check]
@@ -55,8 +55,8 @@ func (run *Run) find(ctx context.Context, st step) *finding {
 	return f
 }
 
-// finding returns the finding of a step, or nil if the check did not run.
-func (run *Run) finding(st step) *finding {
+// found returns the finding of a step, or nil if the check did not run.
+func (run *Run) found(st step) *finding {
 	list := run.findings[st.stage]
 	for i := range list {
 		if list[i].check == st.check {
@@ -70,7 +70,7 @@ func (run *Run) finding(st step) *finding {
 func (run *Run) results() []Result {
 	list := make([]Result, len(run.steps))
 	for i, st := range run.steps {
-		check, f := run.pipeline.instances[st.check].Info.Name, run.finding(st)
+		check, f := run.pipeline.instances[st.check].Info.Name, run.found(st)
 		list[i] = Result{
 			Check: check, Stage: st.stage, Outcomes: run.outcomes(check, st.stage, f.verdicts, Off),
 			Err: f.err, Asked: f.asked, Notes: f.notes, Took: f.took,

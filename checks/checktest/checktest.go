@@ -24,6 +24,24 @@ import (
 // Now is the time of the sessions that Session builds: Saturday, 21 November 2026, noon UTC.
 var Now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
+// Jumps are steps of the clock of a host, by name. No check may refuse with 5yz, or forever, because of one.
+var Jumps = map[string]time.Duration{
+	"a day ahead": 24 * time.Hour, "ten years ahead": 3653 * 24 * time.Hour,
+	"a day back": -24 * time.Hour, "ten years back": -3653 * 24 * time.Hour,
+}
+
+// Session describes a session with one transaction. Empty fields have the same meaning as in checks.Session.
+type Session struct {
+	Client     string // address; empty: unknown
+	Helo       string
+	SecondHelo string // empty: none
+	MailFrom   string
+	Rcpt       string // empty: user@example.org
+	Auth       string
+	Header     []headers.Field
+	Time       time.Time // zero: Now
+}
+
 // NewZone parses zone text, see Zone. An error fails the test.
 func NewZone(t testing.TB, text string) *Zone {
 	t.Helper()
@@ -32,12 +50,6 @@ func NewZone(t testing.TB, text string) *Zone {
 		t.Fatal(err)
 	}
 	return z
-}
-
-// Jumps are steps of the clock of a host, by name. No check may refuse with 5yz, or forever, because of one.
-var Jumps = map[string]time.Duration{
-	"a day ahead": 24 * time.Hour, "ten years ahead": 3653 * 24 * time.Hour,
-	"a day back": -24 * time.Hour, "ten years back": -3653 * 24 * time.Hour,
 }
 
 // Env returns an environment with a DNS from zone text, for the site mx.example.org that receives mail for example.org. Its
@@ -56,18 +68,6 @@ func Env(t testing.TB, zoneText string) checks.Env {
 		},
 		Log: logrus.NewEntry(log),
 	}
-}
-
-// Session describes a session with one transaction. Empty fields have the same meaning as in checks.Session.
-type Session struct {
-	Client     string // address; empty: unknown
-	Helo       string
-	SecondHelo string // empty: none
-	MailFrom   string
-	Rcpt       string // empty: user@example.org
-	Auth       string
-	Header     []headers.Field
-	Time       time.Time // zero: Now
 }
 
 // Session returns the session at the end of its header section.
@@ -99,6 +99,16 @@ func (d Session) Session(t testing.TB) *checks.Session {
 func (d Session) Request(t testing.TB, before ...checks.Verdict) *checks.Request {
 	t.Helper()
 	return checks.NewRequest(d.Session(t), checks.Connect, before...)
+}
+
+// Trusted returns a Request about a session of a trusted client.
+func Trusted(t testing.TB, s *checks.Session) *checks.Request {
+	t.Helper()
+	local := *s
+	local.Local = true
+	run := Pipeline(t, checks.Options{}).NewRun(&local)
+	run.Judge(context.Background(), checks.Connect)
+	return run.Request()
 }
 
 // Build returns the check of an Info. change, if it is not nil, changes the default settings.
@@ -142,6 +152,31 @@ func Ask(t testing.TB, info checks.Info, c checks.Check, r *checks.Request) ([]c
 	return all, first
 }
 
+// Want asks a check as Ask does, and returns the verdicts. It fails the test unless their reasons have these ids, separated by spaces,
+// and there is an error if and only if fails is set.
+func Want(t testing.TB, info checks.Info, c checks.Check, r *checks.Request, ids string, fails bool) []checks.Verdict {
+	t.Helper()
+	vs, err := Ask(t, info, c, r)
+	if got := strings.Join(IDs(vs), " "); got != ids {
+		t.Errorf("got %q, want %q", got, ids)
+	}
+	if (err != nil) != fails {
+		t.Errorf("error %v, want one: %t", err, fails)
+	}
+	return vs
+}
+
+// IDs returns the ids of the reasons of verdicts, in their order.
+func IDs(vs []checks.Verdict) []string {
+	ids := []string{}
+	for _, v := range vs {
+		if v.Reason != nil { // otherwise it is only a vouch
+			ids = append(ids, v.Reason.ID)
+		}
+	}
+	return ids
+}
+
 // Pipeline returns a Pipeline of checks. By default it replies at RCPT, and its budget is that of the configuration.
 func Pipeline(t testing.TB, o checks.Options, instances ...checks.Instance) *checks.Pipeline {
 	t.Helper()
@@ -163,20 +198,6 @@ func Recipients(t testing.TB, patterns ...string) checks.RecipientSet {
 	return set
 }
 
-// Want asks a check as Ask does, and returns the verdicts. It fails the test unless their reasons have these ids, separated by spaces,
-// and there is an error if and only if fails is set.
-func Want(t testing.TB, info checks.Info, c checks.Check, r *checks.Request, ids string, fails bool) []checks.Verdict {
-	t.Helper()
-	vs, err := Ask(t, info, c, r)
-	if got := strings.Join(IDs(vs), " "); got != ids {
-		t.Errorf("got %q, want %q", got, ids)
-	}
-	if (err != nil) != fails {
-		t.Errorf("error %v, want one: %t", err, fails)
-	}
-	return vs
-}
-
 // Actions returns one action for all reasons of a check.
 func Actions(info checks.Info, a checks.Action) map[string]checks.Action {
 	actions := map[string]checks.Action{}
@@ -184,25 +205,4 @@ func Actions(info checks.Info, a checks.Action) map[string]checks.Action {
 		actions[r.ID] = a
 	}
 	return actions
-}
-
-// IDs returns the ids of the reasons of verdicts, in their order.
-func IDs(vs []checks.Verdict) []string {
-	ids := []string{}
-	for _, v := range vs {
-		if v.Reason != nil { // otherwise it is only a vouch
-			ids = append(ids, v.Reason.ID)
-		}
-	}
-	return ids
-}
-
-// Trusted returns a Request about a session of a trusted client.
-func Trusted(t testing.TB, s *checks.Session) *checks.Request {
-	t.Helper()
-	local := *s
-	local.Local = true
-	run := Pipeline(t, checks.Options{}).NewRun(&local)
-	run.Judge(context.Background(), checks.Connect)
-	return run.Request()
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"milterd/checks"
+	"milterd/checks/checktest"
 )
 
 // fake is a check that returns what its function say returns. It counts its calls by stage.
@@ -128,13 +129,7 @@ func want(t *testing.T, what, got, want string) {
 	}
 }
 
-var atConnect = []checks.Stage{checks.Connect}
-
-func recipients(t *testing.T, patterns ...string) checks.RecipientSet {
-	t.Helper()
-	set, err := checks.ParseRecipients(patterns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return set
-}
+var (
+	atConnect  = []checks.Stage{checks.Connect}
+	recipients = checktest.Recipients
+)

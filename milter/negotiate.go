@@ -11,16 +11,17 @@ import (
 	"milterd/checks"
 )
 
-// symbols are the macros that milterd reads, by stage. A list replaces the MTA's own list for that stage. Sendmail
+// symbols are the macros that milterd asks for, by stage. No check reads those of the connection beside the address yet, but a check finds
+// them in Session.Macros. A list replaces the MTA's own list for that stage. Sendmail
 // ignores a list for EOM unless there is one for EOH.
 var symbols = []struct {
 	stage gomilter.Stage
 	names string
 }{
-	{gomilter.StageConnect, "j v _ {daemon_name} {client_addr}"},
+	{gomilter.StageConnect, "j v _ {daemon_name} {client_addr} {client_name} {client_ptr} {client_resolve} {client_port}"},
 	{gomilter.StageHelo, "{tls_version}"},
 	{gomilter.StageMailFrom, "i {auth_authen}"},
-	{gomilter.StageRcptTo, "i {rcpt_mailer} {rcpt_host}"},
+	{gomilter.StageRcptTo, "i {rcpt_mailer} {rcpt_host} {rcpt_addr}"},
 	{gomilter.StageEOH, "i"},
 }
 

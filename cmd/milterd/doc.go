@@ -15,6 +15,7 @@ import (
 	"milterd/checks/all"
 	"milterd/cmd/milterd/doc"
 	"milterd/cmd/milterd/internal/config"
+	"milterd/milter/mirror"
 )
 
 func newDoc() *cobra.Command {
@@ -57,6 +58,9 @@ func unknownSubject(cmd *cobra.Command, args []string) error {
 	}
 	if slices.Contains(reasonIDs(), args[0]) {
 		return isReason(args[0])
+	}
+	if slices.ContainsFunc(mirror.Findings(), func(f *mirror.Finding) bool { return f.ID == args[0] }) {
+		return fmt.Errorf("%s is a finding of the mirror: milterd doc mirror describes it", args[0])
 	}
 	subjects := commandNames(cmd)
 	if near := config.Nearest(args[0], subjects); near != "" {

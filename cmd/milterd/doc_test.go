@@ -72,6 +72,7 @@ func TestSubjectsOfTheManual(t *testing.T) {
 		"doc nonsense":     "milterd: there is no subject \"nonsense\"; want one of attach, authentication, ",
 		"doc confing":      "milterd: there is no subject \"confing\"; did you mean config? (\"milterd doc\" lists the subjects)\n",
 		"doc helo-bare-ip": "milterd: helo-bare-ip is a reason: milterd doc reasons describes it, ",
+		"doc mirror-rdns":  "milterd: mirror-rdns is a finding of the mirror: milterd doc mirror describes it\n",
 	} {
 		if code, out, errs := runLine(t, strings.Fields(line)...); code != exitUsage || out != "" || !strings.HasPrefix(errs, want) {
 			t.Errorf("milterd %s: exit status %d, %s%s", line, code, out, errs)

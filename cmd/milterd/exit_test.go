@@ -102,6 +102,7 @@ func TestExitStatus(t *testing.T) {
 		{args: []string{"check-config", filepath.Join(dir, "absent")}, status: exitNo, stderr: "cannot read the file"},
 		{args: []string{"serve", "-c", bad}, status: exitNo, stderr: bad + ":2:1: "},
 		{args: []string{"simulate", filepath.Join(dir, "absent.session")}, status: exitNo, stderr: "no such file"},
+		{args: []string{"replay", dir + "/absent"}, status: exitNo, stderr: "milterd: " + dir + "/absent: no such file or directory\n"},
 		{args: []string{"replay", "-c", bad, dir}, status: exitNo, stderr: bad + ":2:1: "},
 
 		{args: []string{"simulate", "--cleint", "192.0.2.9"}, status: exitUsage, stderr: "unknown flag: --cleint; did you mean --client?"},

@@ -31,7 +31,8 @@ func (run *Run) decideRcpt(ctx context.Context) Decision {
 	run.rcpt(current).forwarding = by
 	d := run.decide(ctx, t, by, Connect, RcptTo)
 	run.rcpt(current).quarantined = slices.ContainsFunc(d.Outcomes, func(o Outcome) bool { return o.Action == Quarantine })
-	if first := firstAccepted(rcpts[:current]); d.Reply == nil && !run.trusted && first >= 0 && run.differ(first, current) {
+	accepted := slices.IndexFunc(rcpts[:current], func(r Recipient) bool { return r.Refused == "" })
+	if d.Reply == nil && !run.trusted && accepted >= 0 && run.differ(accepted, current) {
 		run.refuse(&d, Outcome{Check: "policies", Stage: RcptTo, Reason: policiesDiffer, Action: Tempfail})
 	}
 	if d.Reply != nil {

@@ -1,9 +1,6 @@
 package checks
 
-import (
-	"iter"
-	"slices"
-)
+import "iter"
 
 // rcptState is what the checks found for one recipient.
 type rcptState struct {
@@ -57,9 +54,4 @@ func (run *Run) strongest() (all rcptState) {
 		all.forwarding = max(all.forwarding, rcpt.forwarding)
 	}
 	return all
-}
-
-// firstAccepted returns the index of the first recipient that was not refused, or -1.
-func firstAccepted(rcpts []Recipient) int {
-	return slices.IndexFunc(rcpts, func(r Recipient) bool { return r.Refused == "" })
 }

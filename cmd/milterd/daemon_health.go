@@ -56,11 +56,10 @@ func stateWarnings(wanted, driver string, keys []string, dns resolver.Stats) (li
 	}
 	switch {
 	case len(dns.Denying) > 0:
-		list = append(list, fmt.Sprintf("name server %s denies all names, as a captive portal or a filter does; its denials are no answers: the next name "+
-			"server is asked, and if there is none, on_error says what becomes of mail; see dns.servers or /etc/resolv.conf, and what the name "+
-			"server does", strings.Join(dns.Denying, ", ")))
+		list = append(list, fmt.Sprintf("name server %s denies all names, as a captive portal or a filter does, and is not believed; the next one is asked, "+
+			"or on_error applies; see dns.servers or /etc/resolv.conf, and what the name server does", strings.Join(dns.Denying, ", ")))
 	case dns.Unanswered >= manyUnanswered:
-		list = append(list, fmt.Sprintf("no name server answered the last %d questions, and on_error says what becomes of mail; see dns.servers or "+
+		list = append(list, fmt.Sprintf("no name server answered the last %d questions, and on_error applies; see dns.servers or "+
 			"/etc/resolv.conf, and whether the name servers work", dns.Unanswered))
 	}
 	return list

@@ -2,10 +2,8 @@ package access
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -49,10 +47,7 @@ func openAll(names []string, allow bool, log *logrus.Entry) ([]*file, error) {
 	files := make([]*file, len(names))
 	for i, name := range names {
 		f := &file{name: name, allow: allow, log: log.WithField("file", name)}
-		switch err := f.load(); {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("there is no file %s; create it, it may be empty", name)
-		case err != nil:
+		if err := f.load(); err != nil {
 			return nil, fmt.Errorf("cannot read the list: %w", err)
 		}
 		files[i] = f
@@ -93,14 +88,14 @@ func (f *file) load() error {
 func read(name string) (string, os.FileInfo, error) {
 	info, err := os.Stat(name) // before Open, which would block on a named pipe
 	if err != nil {
-		return "", nil, err
+		return "", nil, checks.WithoutCall(err)
 	}
 	if !info.Mode().IsRegular() {
 		return "", nil, fmt.Errorf("%s is not a regular file", name)
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return "", nil, err
+		return "", nil, checks.WithoutCall(err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
@@ -150,7 +145,7 @@ func (f fault) Error() string { return fmt.Sprintf("%s:%d: %s", f.file, f.line, 
 func (f *file) refresh(now time.Time) {
 	info, err := os.Stat(f.name)
 	if err != nil {
-		f.fail(err, now)
+		f.fail(checks.WithoutCall(err), now)
 		return
 	}
 	previous := f.seen

@@ -242,7 +242,7 @@ func TestUnreadableFileAtTheStart(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), list+": ") || !strings.Contains(err.Error(), name) {
 				t.Errorf("got %v", err)
 			}
-			if faults := s.Faults(); len(faults) != 1 || !strings.HasSuffix(faults[0].Error(), "; correct the path or the file, or remove it from the list") {
+			if faults := s.Faults(); len(faults) != 1 || !strings.HasPrefix(faults[0].Error(), list+"[0]: cannot read "+name) || !strings.HasSuffix(faults[0].Error(), "; correct the path or the file, or remove it from the list") {
 				t.Errorf("got %v", faults)
 			}
 		}
@@ -252,9 +252,9 @@ func TestUnreadableFileAtTheStart(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	for text, s := range map[string]access.Settings{
-		"the name of a file is empty":       {Deny: []string{""}},
-		`"a.txt" is in the list twice`:      {Allow: []string{"a.txt", "b.txt", "a.txt"}},
-		`"a.txt" is in both deny and allow`: {Allow: []string{"a.txt"}, Deny: []string{"b.txt", "a.txt"}},
+		`deny[0]: "" is not a file; write a path such as /etc/milterd/deny.txt, or delete the entry`: {Deny: []string{""}},
+		`allow[2]: "a.txt" is in the list twice; delete one of them`:                                 {Allow: []string{"a.txt", "b.txt", "a.txt"}},
+		`deny[1]: "a.txt" is in allow too; delete one of them`:                                       {Allow: []string{"a.txt"}, Deny: []string{"b.txt", "a.txt"}},
 	} {
 		if err := s.Validate(); err == nil || err.Error() != text {
 			t.Errorf("got %v, want %s", err, text)

@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"slices"
 )
@@ -16,22 +17,29 @@ type Settings struct {
 // Validate returns an error for empty and repeated file names. It does not read the files, see Faults.
 func (c Settings) Validate() error {
 	var faults []error
-	for _, names := range [][]string{c.Deny, c.Allow} {
+	for key, names := range c.lists() {
 		for i, name := range names {
 			switch {
 			case name == "":
-				faults = append(faults, errors.New("the name of a file is empty"))
+				faults = append(faults, fmt.Errorf(`%s[%d]: "" is not a file; write a path such as /etc/milterd/%[1]s.txt, or delete the entry`, key, i))
 			case slices.Contains(names[:i], name):
-				faults = append(faults, fmt.Errorf("%s is in the list twice", quote(name)))
+				faults = append(faults, fmt.Errorf("%s[%d]: %s is in the list twice; delete one of them", key, i, quote(name)))
 			}
 		}
 	}
-	for _, name := range c.Deny {
+	for i, name := range c.Deny {
 		if name != "" && slices.Contains(c.Allow, name) {
-			faults = append(faults, fmt.Errorf("%s is in both deny and allow", quote(name)))
+			faults = append(faults, fmt.Errorf("deny[%d]: %s is in allow too; delete one of them", i, quote(name)))
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// lists yields the files of each list, by its key.
+func (c Settings) lists() iter.Seq2[string, []string] {
+	return func(yield func(string, []string) bool) {
+		_ = yield(listDeny, c.Deny) && yield(listAllow, c.Allow)
+	}
 }
 
 // RelativeTo makes relative file names relative to a folder, that of the configuration file.
@@ -49,23 +57,21 @@ func (c *Settings) RelativeTo(folder string) {
 // Faults reads the files, for a test of the configuration. It returns an error for each file that cannot be read, and an error with
 // a method Line for each line that would be left out.
 func (c Settings) Faults() []error {
-	return append(faultsOf(c.Deny, false), faultsOf(c.Allow, true)...)
-}
-
-func faultsOf(files []string, allow bool) []error {
 	var errs []error
-	for i, name := range files {
-		if name == "" || slices.Contains(files[:i], name) {
-			continue // an error of Validate
-		}
-		text, _, err := read(name)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%w; correct the path or the file, or remove it from the list", err))
-			continue
-		}
-		_, faults := parse(name, text, allow)
-		for _, f := range faults {
-			errs = append(errs, f)
+	for key, files := range c.lists() {
+		for i, name := range files {
+			if name == "" || slices.Contains(files[:i], name) {
+				continue // an error of Validate
+			}
+			text, _, err := read(name)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s[%d]: cannot read %w; correct the path or the file, or remove it from the list", key, i, err))
+				continue
+			}
+			_, faults := parse(name, text, key == listAllow)
+			for _, f := range faults {
+				errs = append(errs, f)
+			}
 		}
 	}
 	return errs

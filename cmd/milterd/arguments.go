@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -47,7 +46,7 @@ func wantPaths(words string) cobra.PositionalArgs {
 func checkPaths(paths []string) error {
 	for _, p := range paths {
 		if _, err := os.Stat(p); err != nil {
-			return fmt.Errorf("%s: %w", p, errors.Unwrap(err)) // without the name of the system call
+			return checks.WithoutCall(err)
 		}
 	}
 	return nil

@@ -75,7 +75,7 @@ func checkSockets(ctx context.Context, cfg *config.Config) config.Problems {
 func checkSessions(cmd *cobra.Command, cfg *config.Config, folder string) error {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return fmt.Errorf("--sessions: %w", err)
+		return fmt.Errorf("--sessions: %w", checks.WithoutCall(err))
 	}
 	var paths []string
 	for _, e := range entries {

@@ -90,7 +90,7 @@ func (f replayFlags) run(ctx context.Context, configFile string, paths []string,
 	var page *os.File
 	if f.html != "" {
 		if page, err = os.Create(f.html); err != nil { // before the replay, so that an error costs no time
-			return err
+			return checks.WithoutCall(err)
 		}
 		defer func() { _ = page.Close() }() // print closes it, unless there was an error before
 	}

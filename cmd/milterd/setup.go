@@ -191,6 +191,9 @@ func stateFolder() (string, error) {
 		if err == nil {
 			return dir, nil
 		}
+		if pe, ok := errors.AsType[*fs.PathError](err); ok {
+			err = pe.Err
+		}
 		errs = append(errs, fmt.Errorf("%s: %w", dir, err))
 	}
 	return "", errors.Join(errs...)

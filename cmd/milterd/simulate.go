@@ -299,7 +299,7 @@ func readMessage(path string) (string, error) {
 	if path != "-" {
 		var err error
 		if file, err = os.Open(path); err != nil {
-			return "", err
+			return "", checks.WithoutCall(err)
 		}
 		defer file.Close()
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"milterd/checks"
 )
 
 // keyLength is the length of a new key, and the least length of a key that is read.
@@ -26,10 +28,10 @@ func NewKey() []byte {
 func LoadKey(path string) (key []byte, made bool, err error) {
 	key, err = readKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return key, false, err
+		return key, false, checks.WithoutCall(err)
 	}
 	if made, err = writeKey(path, NewKey()); err != nil {
-		return nil, false, err
+		return nil, false, checks.WithoutCall(err)
 	}
 	key, err = readKey(path) // another process may have made the file first
 	return key, made, err

@@ -80,7 +80,7 @@ func openEmbedded(cfg Config, t tuning) (*embedded, error) {
 		buffer: newBuffer(), wakeWriter: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	if err := os.MkdirAll(cfg.Path, 0o700); err != nil {
-		return nil, err
+		return nil, checks.WithoutCall(err)
 	}
 	// The lock is on the state folder, because a damaged database is replaced. The system releases it with the process.
 	var err error
@@ -97,8 +97,8 @@ func openEmbedded(cfg Config, t tuning) (*embedded, error) {
 
 // lockError returns the error of a state folder that cannot be locked: its lock file cannot be made, or is locked.
 func lockError(dir string, err error) error {
-	if _, ok := errors.AsType[*fs.PathError](err); ok {
-		return fmt.Errorf("%s cannot be written: %w", dir, err)
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("%s cannot be written: %w", dir, pe.Err)
 	}
 	return fmt.Errorf("%s: %w (%w)", dir, errInUse, err)
 }

@@ -88,10 +88,17 @@ var leadingKey = regexp.MustCompile(`^([a-z_]+(?:\[\d+\])?)(: | )`)
 func (d *decoder) invalid(path, fault string) {
 	for {
 		m := leadingKey.FindStringSubmatch(fault)
-		if m == nil || !d.given(path+"."+m[1]) {
+		if m == nil {
 			break
 		}
-		path += "." + m[1]
+		key := m[1]
+		if !d.given(path + "." + key) {
+			key, _, _ = strings.Cut(key, "[") // a single value stands for the list
+		}
+		if !d.given(path + "." + key) {
+			break
+		}
+		path += "." + key
 		if m[2] == " " {
 			break
 		}

@@ -21,7 +21,8 @@ func TestFaultsOfSettings(t *testing.T) {
 		{"a value of an entry", "checks:\n  dnsbl:\n    zones:\n      - zone: bl.example\n        codes: [127.0.0.2]\n        test: x\n",
 			"p:6:15: checks.dnsbl.zones[0].test: "},
 		{"a limit", "checks:\n  counters:\n    window: 24h\n    resets: -1\n", "p:4:13: checks.counters.resets: -1 is negative; write 0 for no limit"},
-		{"a fault of two settings", "checks:\n  access:\n    deny: testdata/good/allow.txt\n    allow: testdata/good/allow.txt\n", "p:3:5: checks.access: "},
+		{"a single value of a list", "checks:\n  access:\n    deny: testdata/good/allow.txt\n    allow: testdata/good/allow.txt\n", "p:3:11: checks.access.deny: "},
+		{"a file that does not exist", "checks: {access: {allow: [/none/a.txt]}}", "p:1:27: checks.access.allow[0]: cannot read /none/a.txt: no such file or directory; "},
 		{"durations", "checks:\n  greylist:\n    delay: 5d\n    window: 1h\n", "p:4:13: checks.greylist.window: window (1h) must be longer than delay (5d)"},
 		{"no time for a callout", "checks: {callout: {good: 0s}}\nprofile: strict", "p:1:26: checks.callout.good: 0s is too short; write 1m or more"},
 	} {

@@ -43,7 +43,7 @@ type recorded struct {
 func OpenRecording(path string, live checks.Resolver) (*Recording, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, err
+		return nil, checks.WithoutCall(err)
 	}
 	r := &Recording{live: live, file: f, answers: map[string]checks.Answer{}}
 	if err := r.read(); err != nil {

@@ -38,6 +38,8 @@ import (
 	"time"
 
 	"golang.org/x/tools/txtar"
+
+	"milterd/checks"
 )
 
 // Script is a session file.
@@ -76,7 +78,7 @@ type Client struct {
 func Read(path string) (*Script, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, checks.WithoutCall(err)
 	}
 	return Parse(path, text)
 }

@@ -21,11 +21,12 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/sirupsen/logrus"
 
+	"milterd/checks"
 	"milterd/cmd/milterd/internal/config"
 )
 
-// Open returns the sockets that systemd passed, or else those of the configuration. A default one may fail, with a warning, if
-// another one is left. place returns the place of a socket in the configuration, for the error.
+// Open returns the sockets that systemd passed, or else those of the configuration. It warns of a default one
+// that cannot be opened, if another one can. place returns the place of a socket in the configuration, for the error.
 func Open(wanted []config.Listener, place func(config.Listener) config.Problem, log *logrus.Logger) ([]net.Listener, error) {
 	lns, err := passed()
 	if err != nil {
@@ -144,10 +145,19 @@ func setPermissions(w config.Listener) error {
 			return err
 		}
 		if err := os.Chown(w.Address, -1, gid); err != nil {
-			return err
+			return chownFault(w.Group, err)
 		}
 	}
 	return os.Chmod(w.Address, cmp.Or(w.Mode, defaultMode))
+}
+
+// chownFault returns the error of a socket that cannot be given to a group.
+func chownFault(group string, err error) error {
+	if errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("the daemon may not give the socket to the group %q, as it is not a member; write SupplementaryGroups=%s below [Service] "+
+			"(systemctl edit milterd)", group, group)
+	}
+	return checks.WithoutCall(err)
 }
 
 // defaultMode is the permissions of a unix socket if the configuration gives none.
@@ -167,14 +177,19 @@ func Fault(err error) string {
 		return noFolder
 	case errors.As(err, &dns):
 		return fmt.Sprintf("the name %q has no address here; write an address", dns.Name)
+	case errors.Is(err, syscall.ENOTDIR):
+		return "a part of the path is a file, not a folder; correct the path"
 	}
-	return err.Error()
+	if e, ok := errors.AsType[*os.SyscallError](err); ok {
+		return e.Err.Error()
+	}
+	return checks.WithoutCall(err).Error()
 }
 
 const noFolder = "the folder of the socket does not exist; create it, or let systemd do so (RuntimeDirectory=)"
 
-// WithoutFolder returns what to do about a unix socket whose folder does not exist, or "". It does not know of folders that systemd makes,
-// but that of the unit.
+// WithoutFolder returns what to do about a unix socket whose folder does not exist, or "". Of the folders that
+// systemd creates, it knows that of the unit only.
 func WithoutFolder(l config.Listener) string {
 	const ofUnit = "/run/milterd"
 	folder := filepath.Dir(l.Address)
@@ -211,8 +226,8 @@ func check(ctx context.Context, l config.Listener, lookup func(ctx context.Conte
 
 // groupID returns the number of a group, which may be given by its number.
 func groupID(name string) (int, error) {
-	if gid, err := strconv.Atoi(name); err == nil {
-		return gid, nil
+	if gid, err := strconv.ParseUint(name, 10, 31); err == nil {
+		return int(gid), nil
 	}
 	g, err := user.LookupGroup(name)
 	if _, unknown := errors.AsType[user.UnknownGroupError](err); unknown {

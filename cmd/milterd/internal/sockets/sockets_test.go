@@ -36,6 +36,7 @@ func TestCheck(t *testing.T) {
 		{name: "a name", listen: "inet:1@mx.example"},
 		{name: "no group", listen: "unix:/run/m.sock"},
 		{name: "an unknown group", listen: "unix:/run/m.sock", group: "no-such-group", want: `there is no group "no-such-group" on this machine; write one that has the mail server as a member`},
+		{name: "a number below zero", listen: "unix:/run/m.sock", group: "-1", want: `there is no group "-1" on this machine; write one that has the mail server as a member`},
 		{name: "a number", listen: "unix:/run/m.sock", group: "0"},
 	} {
 		l, err := config.ParseListener(c.listen)
@@ -119,6 +120,31 @@ func TestInUse(t *testing.T) {
 			got = Fault(err)
 		}
 		if !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// TestFault tests that an error has no system call, and what to do.
+func TestFault(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, belowFile := Listen(config.Listener{Network: "unix", Address: file + "/m.sock"})
+	for _, c := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"below a file", belowFile, "a part of the path is a file, not a folder; correct the path"},
+		{"too many files", &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}, "too many open files"},
+		{"a path", &os.PathError{Op: "lstat", Path: "/run/m.sock", Err: syscall.EIO}, "/run/m.sock: input/output error"},
+		{"a group of others", chownFault("postfix", &os.PathError{Op: "chown", Path: "/run/m.sock", Err: syscall.EPERM}),
+			`the daemon may not give the socket to the group "postfix", as it is not a member; write SupplementaryGroups=postfix`},
+	} {
+		if got := Fault(c.err); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}

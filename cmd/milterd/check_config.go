@@ -23,7 +23,8 @@ func newCheckConfig(configFile *string) *cobra.Command {
 		Short: "Check a configuration",
 		Long: `Check a configuration file: FILE, that of -c, or the default one. All errors and warnings are printed, each with the file, the line
 and the column if it has one, and what to write. Warnings are about what is allowed and rarely meant: no local_domains, a loopback
-network that is not trusted, a password that every user can read, a socket that Postfix cannot open.
+network that is not trusted, a password that every user can read, a socket that Postfix cannot open. For root, they are also about
+files that the user milterd may not read.
 
 With --sessions, the session files of a folder are played with the configuration. A file needs its own DNS; a configuration in it is not
 used. "milterd simulate --record" writes such files.
@@ -46,7 +47,7 @@ are only warnings.`,
 			if err != nil {
 				return err
 			}
-			if err := printProblems(checkSockets(cmd.Context(), cfg), true, cmd.ErrOrStderr()); err != nil {
+			if err := printProblems(append(checkSockets(cmd.Context(), cfg), checkReadable(cfg, pathOf(file))...), true, cmd.ErrOrStderr()); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: no errors\n", cmp.Or(pathOf(file), "the default configuration"))

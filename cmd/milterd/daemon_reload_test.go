@@ -23,7 +23,7 @@ import (
 // TestKeysOfRestart tests that each key of the configuration either takes effect with a reload, or keeps its value with a warning.
 func TestKeysOfRestart(t *testing.T) {
 	t.Parallel()
-	atOnce := []string{"Text", "Hostname", "LocalDomains", "Profile", "Policy", "Mirror", "settings", "decoder", "places"}
+	atOnce := []string{"Text", "Hostname", "LocalDomains", "Profile", "Policy", "Mirror", "RecipientFiles", "settings", "decoder", "places"}
 	cfg := &config.Config{}
 	kept := map[any]bool{}
 	for _, value := range atStart(cfg) {

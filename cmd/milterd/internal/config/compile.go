@@ -30,6 +30,8 @@ type compiler struct {
 	registry []checks.Info
 	dir      string   // of the configuration file
 	read     readFile // for files that the configuration names
+
+	recipientFiles []string // that were read
 }
 
 // config returns the configuration. Values with faults are reported and left out.
@@ -69,7 +71,7 @@ func (c *compiler) config() *Config {
 			AuthServID: c.name("trace_fields.id", f.TraceFields.ID),
 		},
 	}
-	cfg.Policy.SubjectPrefix = c.subjectPrefix()
+	cfg.Policy.SubjectPrefix, cfg.RecipientFiles = c.subjectPrefix(), c.recipientFiles
 	if f.MaxConnections < 1 {
 		c.failAt("max_connections", "%d is too few; write 1 or more", f.MaxConnections)
 	}

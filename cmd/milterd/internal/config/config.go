@@ -46,6 +46,7 @@ type Config struct {
 	Records        Records
 	Mirror         Mirror
 	Log            Log
+	RecipientFiles []string // paths of the files of recipients
 
 	settings []settings // of the checks, in the order of the registry
 	decoder  *decoder   // of the file, for the places of its keys; nil if Parse did not make the Config

@@ -35,6 +35,9 @@ func TestLoadFileThatNamesAnother(t *testing.T) {
 	if cfg == nil {
 		t.Fatal(problems)
 	}
+	if want := []string{filepath.Join(folder, "list")}; !slices.Equal(cfg.RecipientFiles, want) {
+		t.Errorf("files %q, want %q", cfg.RecipientFiles, want)
+	}
 	if want := recipientSet(t, "bob@example.org", "@example.net", "user#1", "root"); !reflect.DeepEqual(cfg.Policy.Policies[0].Recipients, want) {
 		t.Errorf("got %+v", cfg.Policy.Policies[0].Recipients)
 	}
@@ -46,8 +49,8 @@ func TestLoadFaultsInAnotherFile(t *testing.T) {
 	path := writeFile(t, folder, "b.yaml", "exempt_recipients:\n- file:bad-list\n- file:absent\n- file:.\n- 'file:'\n")
 	_, problems := Load(path, registry())
 	want := []string{
-		path + `:3:3: exempt_recipients[1]: cannot read "` + filepath.Join(folder, "absent") + `": no such file or directory`,
-		path + `:4:3: exempt_recipients[2]: cannot read "` + folder + `": not a regular file`,
+		path + `:3:3: exempt_recipients[1]: cannot read "` + filepath.Join(folder, "absent") + `": no such file or directory; correct the path or the file, or delete the entry`,
+		path + `:4:3: exempt_recipients[2]: cannot read "` + folder + `": not a regular file; correct the path or the file, or delete the entry`,
 		path + `:5:3: exempt_recipients[3]: "file:" has no path; write file:/path`,
 	}
 	list := filepath.Join(folder, "bad-list")

@@ -38,9 +38,10 @@ func (c *compiler) recipientFile(name, path string) []string {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(c.dir, name)
 	}
+	c.recipientFiles = append(c.recipientFiles, name)
 	text, err := c.read(name)
 	if err != nil {
-		c.failAt(path, "cannot read %s: %s", quote(name), cause(err))
+		c.failAt(path, "cannot read %s: %s; correct the path or the file, or delete the entry", quote(name), cause(err))
 		return nil
 	}
 	var patterns []string
@@ -76,7 +77,7 @@ func stripComment(line []byte) (string, int) {
 
 // checkRecipient returns an error if p is not a pattern.
 func checkRecipient(p string) error {
-	const maxPattern = 64 + 1 + 255 // octets, RFC 5321 section 4.5.3.1
+	const maxPattern = 64 + 1 + 255 // bytes, RFC 5321 section 4.5.3.1
 	if len(p) > maxPattern || !utf8.ValidString(p) {
 		return errors.New(quote(p) + " is not a recipient; write user, user@domain or @domain")
 	}

@@ -42,7 +42,8 @@ func recipientKey(pattern string) (string, error) {
 		return "", fmt.Errorf("%q is not a recipient: list each subdomain, as @domain", pattern)
 	case at < 0 && isDomain(local):
 		return "", fmt.Errorf("%q would be taken for a local part; did you mean %q?", pattern, "@"+pattern)
-	case pattern == "", strings.ContainsAny(pattern, " \t<>,"), at > 0 && local == "", at >= 0 && ToALabels(domain) == "":
+	case pattern == "", strings.ContainsAny(pattern, " \t<>,"), at >= 0 && ToALabels(domain) == "",
+		at > 0 && (local == "" || pattern[0] == '@'): // a source route, RFC 5321 appendix C, is mistyped
 		return "", fmt.Errorf("%q is not a recipient: want user, user@domain or @domain", pattern)
 	}
 	return strings.ToLower(local) + "@" + ToALabels(domain), nil

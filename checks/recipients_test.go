@@ -12,6 +12,7 @@ func TestRecipientPatterns(t *testing.T) {
 	for bad, want := range map[string]string{
 		"": "not a recipient", "@": "not a recipient", "a b": "not a recipient", "user@": "not a recipient", "a@b@example.org": "not a recipient",
 		"<a@example.org>": "not a recipient", `"a@example.org`: "not a recipient", `"a"b@example.org`: "not a recipient",
+		"@example.net:bob@example.org": "not a recipient", `"a@b"`: "not a recipient",
 
 		"*@example.org": "wildcards are not", "post*": "wildcards are not", "*": "wildcards are not", "a@*.example.org": "wildcards are not",
 		".example.org": "each subdomain", "@.example.org": "each subdomain", "bob@.example.org": "each subdomain",

@@ -12,7 +12,7 @@ import (
 // Settings configure the check.
 type Settings struct {
 	DynamicWords []string `yaml:"dynamic_words" doc:"Pool words beside the built-in ones (dyn, dhcp, dsl, ppp, pool and so on); a name with a pool word and its address below the organisational domain looks dynamically assigned." example:"[dynamisk, adressepool]"`
-	DynamicAllow []string `yaml:"dynamic_allow" doc:"Host names, and .domains with all below them, that never look dynamically assigned." example:"[mail-192-0-2-7.example.net, .dsl.example.org]"`
+	DynamicAllow []string `yaml:"dynamic_allow" doc:"Host names, and .domains with all below them, that never look dynamically assigned." example:"[192-0-2-7.dsl.example.net, .dsl.example.org]"`
 }
 
 // Validate returns an error for words and names that never match.

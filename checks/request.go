@@ -58,8 +58,8 @@ func (r *Request) Watched() []*Reason {
 	return r.ofAccepted(func(rcpt *rcptState) []*Reason { return rcpt.watched })
 }
 
-// Waived returns the suspicions of accepted recipients, each once. They did not delay an accepted message, because of a
-// Vouched.
+// Waived returns the suspicions of accepted recipients, each once. They did not delay an accepted message: a Vouched says why, unless
+// greylisting is off or failed.
 func (r *Request) Waived() []*Reason {
 	return r.ofAccepted(func(rcpt *rcptState) []*Reason { return rcpt.suspicions })
 }

@@ -39,7 +39,7 @@ type Session struct {
 	Helo         string            // current HELO name; empty before the first HELO
 	PreviousHelo string            // last different HELO name since STARTTLS; empty if there is none
 	AuthUser     string            // empty if the client is not authenticated
-	Macros       map[string]string // by name, as the MTA spells it: "i", "{auth_type}"; merged over the connection
+	Macros       map[string]string // by name, as the MTA spells it: "i", "{client_ptr}"; merged over the connection
 	Envelope     Envelope          // current mail transaction
 }
 

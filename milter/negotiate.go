@@ -11,9 +11,9 @@ import (
 	"milterd/checks"
 )
 
-// symbols are the macros that milterd asks for, by stage. No check reads those of the connection beside the address yet, but a check
-// finds them in Session.Macros. A list replaces the MTA's own list for that stage. Sendmail ignores a list for EOM unless there is
-// one for EOH.
+// symbols are the macros that milterd asks for, by stage. Of those of the connection, checks.Trusted reads {daemon_name}, records read
+// v, and no check reads more than the address yet; but a check finds them all in Session.Macros. A list replaces the MTA's own list for
+// that stage. Sendmail ignores a list for EOM unless there is one for EOH.
 var symbols = []struct {
 	stage gomilter.Stage
 	names string

@@ -48,10 +48,19 @@ const otherMemory = 256 << 20 // bytes
 // under load.
 var spareHeap []byte
 
+const (
+	spareHeapSize = 64 << 20 // bytes
+	// minSpareLimit is the lowest limit of GOMEMLIMIT with which there is a spareHeap, in bytes. Near spareHeapSize, the collector would
+	// never rest: with a limit of 64 MiB the daemon took three times the processor time.
+	minSpareLimit = 4 * spareHeapSize
+)
+
 // tuneHeap reserves spareHeap, and sets the memory limit of the garbage collector to twice what sessions and the rest may take, unless
 // the environment variable GOMEMLIMIT sets one.
 func tuneHeap(memory int64) {
-	spareHeap = make([]byte, 64<<20)
+	if debug.SetMemoryLimit(-1) >= minSpareLimit {
+		spareHeap = make([]byte, spareHeapSize)
+	}
 	if memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(2*(memory+otherMemory) + int64(len(spareHeap)))
 	}

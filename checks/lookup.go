@@ -20,7 +20,7 @@ func WithShare(ctx context.Context, share float64) (context.Context, context.Can
 	if !ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, time.Duration(share*float64(time.Until(deadline))))
+	return WithTimeout(ctx, time.Duration(share*float64(time.Until(deadline))))
 }
 
 // LookupResult is the result of one question of LookupAll.

@@ -174,7 +174,7 @@ func (run *Run) EndTransaction() {
 // Within returns a context that expires after Options.Budget. The driver calls it for Observe and Authenticate. If their
 // event follows a judgement, it calls it before Judge: a callback has one budget.
 func (p *Pipeline) Within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, p.opts.Budget)
+	return WithTimeout(ctx, p.opts.Budget)
 }
 
 // Observe passes an event to the checks that implement Observer. Judge does so for its own refusals, and the driver for all

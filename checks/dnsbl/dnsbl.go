@@ -86,7 +86,7 @@ func (c *check) lookUp(ctx context.Context, r *checks.Request, lookups []lookup)
 	if len(lookups) == 0 {
 		return nil, nil
 	}
-	limited, cancel := context.WithTimeout(ctx, maxWait)
+	limited, cancel := checks.WithTimeout(ctx, maxWait)
 	defer cancel()
 	questions := make([]checks.Question, len(lookups))
 	for i, l := range lookups {

@@ -171,7 +171,7 @@ const unknownClient = "unknown"
 
 // entryOf returns the entry of an update. It may panic, as on a malformed DNS answer.
 func (c *Collector) entryOf(u update) *entry {
-	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	ctx, cancel := checks.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
 	from := c.opts.Origin(ctx, u.Request)
 	once := newTally(u.Time)

@@ -25,8 +25,12 @@ func (k *keyLocks) with(ctx context.Context, key string, f func() error) error {
 	lock := k.locks[maphash.String(k.seed, key)%uint64(len(k.locks))]
 	select {
 	case lock <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	default: // only a wait needs a timer, see checks.WithTimeout
+		select {
+		case lock <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	defer func() { <-lock }()
 	return f()

@@ -192,7 +192,7 @@ func (s *Store) do(ctx context.Context, operation, key string, value []byte, f f
 	if err := s.breaker.admit(); err != nil {
 		return fmt.Errorf("store: %w", err) // not the operation: checks with the same error share a line of the log
 	}
-	limited, cancel := context.WithTimeout(ctx, s.timeout)
+	limited, cancel := checks.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	err := checks.Protect(func() error { return f(limited) })
 	switch {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/user"
@@ -8,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"milterd/checks/access"
 	"milterd/cmd/milterd/internal/config"
@@ -28,23 +32,51 @@ func checkReadable(cfg *config.Config, file string) config.Problems {
 	var list config.Problems
 	for _, f := range files {
 		if path := closedTo(u.Uid, groups, f); path != "" {
-			list = append(list, config.Problem{File: f, Warning: true}.Saying(
-				"the user milterd may not read the file; run chgrp milterd %[1]s and chmod g+rX %[1]s", path))
+			list = append(list, config.Problem{File: f, Warning: true}.Saying("%s", whatToOpen(path)))
 		}
 	}
 	return list
 }
 
-// closedTo returns the file, or the folder above it, whose mode keeps a user from reading the file. It returns "" if none does.
+// whatToOpen says what to do about a file or a folder that closedTo returned. It opens no folder but that of the configuration: others may
+// hold what is not for milterd.
+func whatToOpen(path string) string {
+	home := filepath.Dir(defaultConfigFile)
+	info, err := os.Stat(path)
+	switch {
+	case err != nil || !info.IsDir():
+		return fmt.Sprintf("the user milterd may not read the file; run chgrp milterd %[1]s and chmod g+r %[1]s", path)
+	case path == home:
+		return fmt.Sprintf("the user milterd may not enter the folder %[1]s; run chgrp milterd %[1]s and chmod g+x %[1]s", path)
+	default:
+		return fmt.Sprintf("the user milterd may not enter the folder %s; move the file to one that it may enter, such as %s", path, home)
+	}
+}
+
+// closedTo returns the file, or a folder above it, whose mode keeps a user from reading the file. It returns "" if none does. If a link leads
+// to the file, the folders above both count.
 func closedTo(uid string, groups []string, file string) string {
 	path, err := filepath.Abs(file)
 	if err != nil || file == "" {
 		return ""
 	}
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return "" // an error of its own, or a pipe, which only this command reads
+	}
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return ""
+	}
+	return cmp.Or(closedPart(uid, groups, path), closedPart(uid, groups, target))
+}
+
+// closedPart is closedTo for an absolute path, by the folders that it names.
+func closedPart(uid string, groups []string, path string) string {
 	for want := fs.FileMode(0o4); ; path, want = filepath.Dir(path), 0o1 {
 		info, err := os.Stat(path)
 		if err != nil {
-			return "" // an error of its own
+			return ""
 		}
 		const groupShift, ownerShift = 3, 6
 		switch s, _ := info.Sys().(*syscall.Stat_t); {
@@ -54,10 +86,16 @@ func closedTo(uid string, groups []string, file string) string {
 			want <<= groupShift
 		}
 		switch {
-		case info.Mode()&want == 0:
+		case info.Mode()&want == 0 && !hasACL(path):
 			return path
 		case path == "/":
 			return ""
 		}
 	}
+}
+
+// hasACL reports whether a file has an access control list, which may open it for users whom its mode does not name.
+func hasACL(path string) bool {
+	n, err := unix.Getxattr(path, "system.posix_acl_access", nil)
+	return err == nil && n > 0
 }

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"cmp"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestClosedTo tests which files and folders keep a user from reading, by their modes.
@@ -33,6 +38,10 @@ func TestClosedTo(t *testing.T) {
 	}
 	secret, ofGroup, forAll := write(open+"/600", 0o600), write(open+"/640", 0o640), write(open+"/644", 0o644)
 	below := write(closed+"/644", 0o644)
+	link, pipe := filepath.Join(open, "link"), filepath.Join(open, "pipe")
+	if err := cmp.Or(os.Symlink(below, link), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	uid, other, group := strconv.Itoa(os.Getuid()), strconv.Itoa(os.Getuid()+1), []string{strconv.Itoa(os.Getgid())}
 	for _, tt := range []struct {
 		name   string
@@ -47,11 +56,55 @@ func TestClosedTo(t *testing.T) {
 		{name: "others", uid: other, file: forAll},
 		{name: "others without the permission", uid: other, file: ofGroup, want: ofGroup},
 		{name: "folder", uid: other, file: below, want: closed},
+		{name: "folder of a link's target", uid: other, file: link, want: closed},
+		{name: "pipe", uid: other, file: pipe},
 		{name: "no file", uid: other, file: open + "/none"},
 		{name: "the defaults", uid: other, file: ""},
 	} {
 		if got := closedTo(tt.uid, tt.groups, tt.file); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestACL tests that a file with an access control list is taken for one that may be read.
+func TestACL(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	writeFile(t, path, "")
+	list := binary.LittleEndian.AppendUint32(nil, 2) // the version, then tag, permissions and id of each entry
+	const owner, user, group, mask, other, none = 1, 2, 4, 16, 32, 1<<32 - 1
+	for _, e := range []struct {
+		tag, mode uint16
+		id        uint32
+	}{{owner, 6, none}, {user, 4, 12345}, {group, 0, none}, {mask, 4, none}, {other, 0, none}} {
+		list = binary.LittleEndian.AppendUint16(list, e.tag)
+		list = binary.LittleEndian.AppendUint16(list, e.mode)
+		list = binary.LittleEndian.AppendUint32(list, e.id)
+	}
+	if hasACL(path) {
+		t.Error("a list where there is none")
+	}
+	if err := unix.Setxattr(path, "system.posix_acl_access", list, 0); err != nil {
+		t.Skip("no access control lists here: ", err)
+	}
+	if !hasACL(path) {
+		t.Error("no list")
+	}
+}
+
+// TestWhatToOpen tests that no folder is opened but that of the configuration.
+func TestWhatToOpen(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	file := filepath.Join(folder, "file")
+	writeFile(t, file, "")
+	for path, want := range map[string]string{
+		file:   "the user milterd may not read the file; run chgrp milterd " + file + " and chmod g+r " + file,
+		folder: "the user milterd may not enter the folder " + folder + "; move the file to one that it may enter, such as /etc/milterd",
+	} {
+		if got := whatToOpen(path); got != want {
+			t.Errorf("%s: got %q", path, got)
 		}
 	}
 }

@@ -91,7 +91,7 @@ func read(name string) (string, os.FileInfo, error) {
 		return "", nil, checks.WithoutCall(err)
 	}
 	if !info.Mode().IsRegular() {
-		return "", nil, fmt.Errorf("%s is not a regular file", name)
+		return "", nil, fmt.Errorf("%s: not a regular file", name)
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -103,7 +103,7 @@ func read(name string) (string, os.FileInfo, error) {
 	case err != nil:
 		return "", nil, err
 	case len(text) > maxFileSize:
-		return "", nil, fmt.Errorf("%s is larger than %d MiB", name, maxFileSize>>20)
+		return "", nil, fmt.Errorf("%s: larger than %d MiB", name, maxFileSize>>20)
 	}
 	return string(text), info, nil
 }

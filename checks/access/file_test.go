@@ -185,7 +185,7 @@ func TestFileReplacedByFolderKeepsItsEntries(t *testing.T) {
 	if !f.denies("192.0.2.1") || f.condition().State != "old" {
 		t.Error("the entries are no longer in force")
 	}
-	if n := strings.Count(f.log.String(), "is not a regular file"); n != 1 {
+	if n := strings.Count(f.log.String(), "not a regular file"); n != 1 {
 		t.Errorf("logged %d times:\n%s", n, &f.log)
 	}
 }
@@ -242,7 +242,7 @@ func TestUnreadableFileAtTheStart(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), list+": ") || !strings.Contains(err.Error(), name) {
 				t.Errorf("got %v", err)
 			}
-			if faults := s.Faults(); len(faults) != 1 || !strings.HasPrefix(faults[0].Error(), list+"[0]: cannot read "+name) || !strings.HasSuffix(faults[0].Error(), "; correct the path or the file, or remove it from the list") {
+			if faults := s.Faults(); len(faults) != 1 || !strings.HasPrefix(faults[0].Error(), list+"[0]: cannot read "+name+": ") || !strings.HasSuffix(faults[0].Error(), "; correct the path or the file, or remove it from the list") {
 				t.Errorf("got %v", faults)
 			}
 		}

@@ -117,7 +117,7 @@ func (r *remote) adminSocket() (string, error) {
 		return config.DefaultAdminSocket, nil
 	default:
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("-c: there is no file %s", path)
+			return "", fmt.Errorf("-c: there is no file %s; correct the path, or name the socket of the daemon with --socket", path)
 		}
 		socket := config.AdminSocket(path, all.Checks)
 		if socket == "" {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"log/syslog"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -26,10 +28,9 @@ import (
 // compiler makes a Config of the decoded file, and reports values that cannot be used.
 type compiler struct {
 	*decoder
-	file     *file
-	registry []checks.Info
-	dir      string   // of the configuration file
-	read     readFile // for files that the configuration names
+	file *file
+	dir  string   // of the configuration file
+	read readFile // for files that the configuration names
 
 	recipientFiles []string // that were read
 }
@@ -174,8 +175,11 @@ func (c *compiler) store() Store {
 	case f.Path != "" && !filepath.IsAbs(f.Path):
 		c.failAt("store.path", relativePath, quote(f.Path))
 	case f.Path != "":
-		if info, err := os.Stat(f.Path); err == nil && !info.IsDir() {
+		switch info, err := os.Stat(f.Path); {
+		case err == nil && !info.IsDir():
 			c.failAt("store.path", "%s is a file; write the path of a folder, which milterd creates if there is none", quote(f.Path))
+		case errors.Is(err, syscall.ENOTDIR):
+			c.failAt("store.path", "a part of %s is a file, not a folder; correct the path", quote(f.Path))
 		}
 	}
 	if f.URL != "" {

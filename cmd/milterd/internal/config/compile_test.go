@@ -11,6 +11,7 @@ func TestUnusableValues(t *testing.T) {
 	file := writeFile(t, t.TempDir(), "file", "")
 	for _, tt := range []struct{ name, text, want string }{
 		{"a store in a file", "store: {path: " + file + "}", `p:1:15: store.path: "` + file + `" is a file; `},
+		{"a store below a file", "store: {path: " + file + "/store}", `p:1:15: store.path: a part of "` + file + `/store" is a file`},
 		{"an empty name of a daemon", "trusted: {daemons: [MSA, '']}", `p:1:26: trusted.daemons[1]: "" trusts every client `},
 		{"an empty name of a daemon alone", "trusted: {daemons: ''}", `p:1:20: trusted.daemons: "" trusts every client `},
 	} {

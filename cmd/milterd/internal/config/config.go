@@ -160,7 +160,7 @@ func parse(name string, text []byte, registry []checks.Info, read readFile) (*Co
 	f := defaults(registry)
 	var cfg *Config
 	if root, ok := report.document(text); ok && d.root(root, &f) {
-		c := &compiler{decoder: d, file: &f, registry: registry, dir: filepath.Dir(name), read: read}
+		c := &compiler{decoder: d, file: &f, dir: filepath.Dir(name), read: read}
 		cfg = c.config()
 		cfg.Text = text
 	}

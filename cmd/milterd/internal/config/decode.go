@@ -24,6 +24,7 @@ type decoder struct {
 	rejected map[string]bool   // paths of those that were reported and left out
 	visits   int               // nodes decoded
 	sections map[string]string // of the checks and the reasons, by name
+	registry []checks.Info
 }
 
 // value is a value of the file.
@@ -34,7 +35,7 @@ type value struct {
 }
 
 func newDecoder(r *report, registry []checks.Info) *decoder {
-	d := &decoder{report: r, values: map[string]*value{}, rejected: map[string]bool{}, sections: map[string]string{}}
+	d := &decoder{report: r, values: map[string]*value{}, rejected: map[string]bool{}, sections: map[string]string{}, registry: registry}
 	for _, info := range registry {
 		d.sections[info.Name] = "checks"
 		for _, reason := range info.Reasons {
@@ -212,26 +213,41 @@ func (d *decoder) unknown(kind string, key *yaml.Node, path string, valid []stri
 	hint := suggest(key.Value, valid)
 	if section := d.sections[key.Value]; section != "" && path != section {
 		hint = "; write it below " + quote(section)
-	} else if section := sectionOf(key.Value); path == "" && section != "" {
+	} else if section := d.indentedBelow(key.Value, path); section != "" {
 		hint = "; write it below " + quote(section) + ", indented"
 	}
 	d.fail(positionOf(key), path, "unknown %s %s%s", kind, quote(key.Value), hint)
 }
 
-// sectionOf returns the only section that has a key, or "".
-func sectionOf(key string) (section string) {
+// indentedBelow returns the section or the check below which a line with the key would be right if it were indented more than path is, or
+// "" if there is none or several.
+func (d *decoder) indentedBelow(key, path string) string {
+	var sections, checksWith []string
 	t := reflect.TypeFor[file]()
 	for _, f := range fieldsOf(t) {
-		below := t.Field(f.index).Type
-		if below.Kind() != reflect.Struct || !slices.ContainsFunc(fieldsOf(below), func(k field) bool { return k.key == key }) {
-			continue
+		if below := t.Field(f.index).Type; below.Kind() == reflect.Struct && hasKey(below, key) {
+			sections = append(sections, f.key)
 		}
-		if section != "" {
-			return ""
-		}
-		section = f.key
 	}
-	return section
+	for _, info := range d.registry {
+		if hasKey(reflect.TypeOf(info.Default), key) {
+			checksWith = append(checksWith, info.Name)
+		}
+	}
+	switch {
+	case path == "" && len(sections) == 1:
+		return sections[0]
+	case path == "" && len(sections) == 0 && len(checksWith) == 1:
+		return "checks." + checksWith[0]
+	case path == "checks" && len(checksWith) == 1:
+		return checksWith[0]
+	}
+	return ""
+}
+
+// hasKey reports whether a struct has a key.
+func hasKey(t reflect.Type, key string) bool {
+	return slices.ContainsFunc(fieldsOf(t), func(f field) bool { return f.key == key })
 }
 
 // reject reports an error in the value at path, and that the value is left out.

@@ -178,7 +178,7 @@ func Fault(err error) string {
 	case errors.As(err, &dns):
 		return fmt.Sprintf("the name %q has no address here; write an address", dns.Name)
 	case errors.Is(err, syscall.ENOTDIR):
-		return "a part of the path is a file, not a folder; correct the path"
+		return belowFile
 	}
 	if e, ok := errors.AsType[*os.SyscallError](err); ok {
 		return e.Err.Error()
@@ -188,15 +188,24 @@ func Fault(err error) string {
 
 const noFolder = "the folder of the socket does not exist; create it, or let systemd do so (RuntimeDirectory=)"
 
-// WithoutFolder returns what to do about a unix socket whose folder does not exist, or "". Of the folders that
+const belowFile = "a part of the path is a file, not a folder; correct the path"
+
+// WithoutFolder returns what to do about a unix socket whose folder does not exist or is a file, or "". Of the folders that
 // systemd creates, it knows that of the unit only.
 func WithoutFolder(l config.Listener) string {
 	const ofUnit = "/run/milterd"
 	folder := filepath.Dir(l.Address)
-	if l.Network != "unix" || folder == ofUnit || exists(folder) {
+	if l.Network != "unix" || folder == ofUnit {
 		return ""
 	}
-	return noFolder
+	info, err := os.Stat(folder)
+	switch {
+	case err == nil && !info.IsDir(), errors.Is(err, syscall.ENOTDIR):
+		return belowFile
+	case err != nil:
+		return noFolder
+	}
+	return ""
 }
 
 // Check returns why this machine cannot have a socket: it does not know the group, or the name has no address. A name server that does

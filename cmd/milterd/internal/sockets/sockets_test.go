@@ -69,6 +69,15 @@ func TestOpenNamesPlace(t *testing.T) {
 	if got := WithoutFolder(l); got != noFolder {
 		t.Errorf("folder that does not exist: %q", got)
 	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, l.Address = range []string{file + "/m.sock", file + "/folder/m.sock"} {
+		if got := WithoutFolder(l); got != belowFile {
+			t.Errorf("%s: %q", l.Address, got)
+		}
+	}
 	l.Address = "/run/milterd/m.sock"
 	if got := WithoutFolder(l); got != "" {
 		t.Errorf("folder of the unit: %q", got)

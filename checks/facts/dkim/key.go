@@ -53,7 +53,7 @@ func parseKey(text string) (k key, status Status, why string) {
 	}
 	k = key{algorithm: strings.ToLower(tags["k"]), hashes: tags["h"], strict: listed(tags["t"], "s"), testing: listed(tags["t"], "y")}
 	p, ok := tags["p"]
-	data, err := base64.RawStdEncoding.DecodeString(strings.Map(base64Only, p))
+	data, err := decodeKey(p)
 	switch {
 	case tags["v"] != "DKIM1":
 		return k, PermError, "key record: v= is not DKIM1"
@@ -70,13 +70,18 @@ func parseKey(text string) (k key, status Status, why string) {
 	return k, status, why
 }
 
-// base64Only removes characters that are not in the alphabet of base64, RFC 2045 section 6.8. Some owners publish p= with the quotes
-// of a zone file or with wrong padding, and other verifiers accept that.
-func base64Only(c rune) rune {
-	if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
-		return c
+// decodeKey decodes the base64 of p=. It ignores characters that are not in the alphabet: some owners publish p= with the
+// quotes of a zone file or with wrong padding, and other verifiers accept that.
+func decodeKey(text string) ([]byte, error) {
+	if data, err := decodeBase64(text); err == nil {
+		return data, nil
 	}
-	return -1
+	return base64.RawStdEncoding.DecodeString(strings.Map(func(c rune) rune {
+		if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
+			return c
+		}
+		return -1
+	}, text))
 }
 
 // publicKey parses the data of p=. Erratum 3017 permits an RSAPublicKey instead of a SubjectPublicKeyInfo; an Ed25519 key has

@@ -97,7 +97,6 @@ func (c *conn) readOffer() (version uint32, actions gomilter.OptAction, protocol
 
 // begin negotiates. It answers the MTA's offer itself, as go-milter ignores the offer. It logs its error.
 func (s *session) begin() error {
-	growStack[[4 << 10]byte]()
 	offered, actions, protocol, err := s.conn.readOffer()
 	if err != nil {
 		if !errors.Is(err, io.EOF) {

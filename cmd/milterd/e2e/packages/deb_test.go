@@ -43,6 +43,7 @@ func TestDebian(t *testing.T) {
 	testInstalled(t, c)
 	c.boot(t)
 	testRunning(t, c)
+	testReport(t, c)
 
 	mta := site.Postfix(t, "smtpd_milters = inet:"+socket)
 	testWatch(t, c, mta)
@@ -73,10 +74,12 @@ func testInstalled(t *testing.T, c *container) {
 		}
 	}
 	c.fails(t, "systemctl", "is-enabled", "milterd-report.timer")
-	const unit = "/usr/lib/systemd/system/milterd.service"
-	exposure := c.run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", unit)
-	t.Log(strings.TrimSpace(exposure[strings.LastIndex(strings.TrimSpace(exposure), "\n")+1:]))
-	if got := c.run(t, "systemd-analyze", "verify", "--man=no", unit, "/usr/lib/systemd/system/milterd-report.timer"); strings.Contains(got, "milterd") {
+	const unit, report = "/usr/lib/systemd/system/milterd.service", "/usr/lib/systemd/system/milterd-report.service"
+	for path, threshold := range map[string]string{unit: "20", report: "40"} {
+		exposure := c.run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold="+threshold, path)
+		t.Log(strings.TrimSpace(exposure[strings.LastIndex(strings.TrimSpace(exposure), "\n")+1:]))
+	}
+	if got := c.run(t, "systemd-analyze", "verify", "--man=no", unit, report, "/usr/lib/systemd/system/milterd-report.timer"); strings.Contains(got, "milterd") {
 		t.Errorf("systemd-analyze verify: %s", got)
 	}
 	if got := c.run(t, "dpkg", "--verify", "milterd"); got != "" {
@@ -94,6 +97,23 @@ func testRunning(t *testing.T, c *container) {
 	}
 	c.run(t, "milterd", "status")
 	c.fails(t, "systemctl", "is-active", "milterd-report.timer")
+}
+
+// testReport tests that the unit of the daily report leaves the sendmail program what it may need to deliver mail: root, setgid programs,
+// /home and /var.
+func testReport(t *testing.T, c *container) {
+	const program = "/usr/local/sbin/sendmail" // of those in PATH, the first
+	c.run(t, "sh", "-c", `printf '%s\n' "$2" >"$1" && chmod 755 "$1"`, "sh", program, `#!/bin/sh
+		set -e
+		cat >/home/report
+		cp /home/report /var/mail/report
+		chown nobody /home/report /var/mail/report
+		grep -q 'NoNewPrivs:.0' /proc/self/status`)
+	c.run(t, "systemctl", "start", "milterd-report.service")
+	if got := c.run(t, "cat", "/var/mail/report"); !strings.HasPrefix(got, "To: <postmaster>\nSubject: milterd on ") {
+		t.Errorf("got %.200s", got)
+	}
+	c.run(t, "rm", program)
 }
 
 // sendWatched sends a message with a HELO name that the profiles safe and strict refuse. It must be delivered.

@@ -24,7 +24,7 @@ func newCheckConfig(configFile *string) *cobra.Command {
 		Long: `Check a configuration file: FILE, that of -c, or the default one. All errors and warnings are printed, each with the file, the line
 and the column if it has one, and what to write. Warnings are about what is allowed and rarely meant: no local_domains, a loopback
 network that is not trusted, a password that every user can read, a socket that Postfix cannot open. For root, they are also about
-files that the user milterd may not read.
+files of the default configuration that the user milterd may not read.
 
 With --sessions, the session files of a folder are played with the configuration. A file needs its own DNS; a configuration in it is not
 used. "milterd simulate --record" writes such files.

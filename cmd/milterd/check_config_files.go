@@ -17,21 +17,30 @@ import (
 	"milterd/cmd/milterd/internal/config"
 )
 
-// checkReadable returns a warning for each file of a configuration that root can read and the user of systemd's unit cannot. For other
-// users it returns none: what they cannot read is an error.
+// checkReadable returns a warning for each file of the default configuration that root can read and the user of systemd's unit cannot.
+// For other users it returns none: what they cannot read is an error.
 func checkReadable(cfg *config.Config, file string) config.Problems {
 	u, err := user.Lookup("milterd")
 	if err != nil || os.Geteuid() != 0 {
 		return nil
 	}
 	groups, _ := u.GroupIds()
+	return closedFiles(u.Uid, groups, cfg, file)
+}
+
+// closedFiles returns the warnings of checkReadable for a user. For a configuration that is not the default one there are none: the unit
+// does not read it.
+func closedFiles(uid string, groups []string, cfg *config.Config, file string) config.Problems {
+	if path, err := filepath.Abs(file); err != nil || path != defaultConfigFile {
+		return nil
+	}
 	files := append([]string{file, cfg.Explain.Key}, cfg.RecipientFiles...)
 	if s, ok := cfg.Settings(access.Info.Name).(access.Settings); ok {
 		files = append(append(files, s.Deny...), s.Allow...)
 	}
 	var list config.Problems
 	for _, f := range files {
-		if path := closedTo(u.Uid, groups, f); path != "" {
+		if path := closedTo(uid, groups, f); path != "" {
 			list = append(list, config.Problem{File: f, Warning: true}.Saying("%s", whatToOpen(path)))
 		}
 	}

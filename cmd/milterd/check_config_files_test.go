@@ -67,6 +67,25 @@ func TestClosedTo(t *testing.T) {
 	}
 }
 
+// TestClosedFiles tests that no warning is about the files of a configuration that the unit does not read, such as a draft in the folder of
+// root.
+func TestClosedFiles(t *testing.T) {
+	t.Parallel()
+	draft := filepath.Join(t.TempDir(), "draft.yaml")
+	writeFile(t, draft, "")
+	if err := os.Chmod(draft, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := parseConfig(t, "explain: {key: "+draft+"}\n")
+	stranger := strconv.Itoa(os.Getuid() + 1)
+	if got := closedFiles(stranger, nil, cfg, draft); len(got) != 0 {
+		t.Errorf("a draft: %v", got)
+	}
+	if got := closedFiles(stranger, nil, cfg, defaultConfigFile); len(got) == 0 || got[len(got)-1].File != draft {
+		t.Errorf("the default configuration: %v", got)
+	}
+}
+
 // TestACL tests that a file with an access control list is taken for one that may be read.
 func TestACL(t *testing.T) {
 	t.Parallel()

@@ -138,9 +138,11 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 		}
 		f, sub := fields[i], join(path, key.Value)
 		fv := v.Field(f.index)
+		before := fv.String()
 		d.keyed(key, val, fv, sub)
-		if len(f.one) > 0 && !d.rejected[sub] && !slices.Contains(f.one, fv.String()) {
-			d.reject(target(val), sub, "unknown value %s%s", quote(fv.String()), suggest(fv.String(), f.one))
+		if now := fv.String(); len(f.one) > 0 && !d.rejected[sub] && !slices.Contains(f.one, now) {
+			d.reject(target(val), sub, "unknown value %s%s", quote(now), suggest(now, f.one))
+			fv.SetString(before)
 		}
 	})
 }

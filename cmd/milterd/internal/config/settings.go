@@ -58,7 +58,7 @@ func (s settings) read(d *decoder, n *yaml.Node, path string) {
 		return
 	}
 	d.value(n, s.value, path)
-	v, ok := s.valid(d, path).Interface().(interface{ Validate() error })
+	v, ok := s.value.Interface().(interface{ Validate() error })
 	if !ok || !d.given(path) {
 		return
 	}
@@ -84,8 +84,10 @@ func (s settings) noSwitch() string {
 // leadingKey matches the key with which a fault of Validate begins, as in "zones[0]: codes: ..." or "delay must be ...".
 var leadingKey = regexp.MustCompile(`^([a-z_]+(?:\[\d+\])?)(: | )`)
 
-// invalid reports a fault that Validate found in the settings at path, at the value of the key that the fault names.
+// invalid reports a fault that Validate found in the settings at path, at the value of the key that the fault names. It reports none
+// of a value that was rejected in part, because that may be the cause.
 func (d *decoder) invalid(path, fault string) {
+	check := path
 	for {
 		m := leadingKey.FindStringSubmatch(fault)
 		if m == nil {
@@ -104,23 +106,13 @@ func (d *decoder) invalid(path, fault string) {
 		}
 		fault = strings.TrimPrefix(fault, m[0])
 	}
+	if path != check && d.rejectedIn(path) {
+		return
+	}
 	if v := d.values[path]; v != nil && v.number != "" && !strings.Contains(fault, v.number) {
 		fault = v.number + ": " + fault
 	}
 	d.failAt(path, "%s", fault)
-}
-
-// valid returns a copy of the settings with the default in place of every rejected value, so that Validate does not report
-// the consequences of a fault that was reported before.
-func (s settings) valid(d *decoder, path string) reflect.Value {
-	out := reflect.New(s.value.Type())
-	out.Elem().Set(s.value)
-	for _, f := range fieldsOf(s.value.Type()) {
-		if d.rejectedIn(join(path, f.key)) {
-			out.Elem().Field(f.index).Set(reflect.ValueOf(s.info.Default).Field(f.index))
-		}
-	}
-	return out
 }
 
 // settingsFiles checks the files that settings name. Relative names begin at the folder of the configuration. A fault in a

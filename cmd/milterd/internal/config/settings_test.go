@@ -36,6 +36,31 @@ func TestFaultsOfSettings(t *testing.T) {
 	}
 }
 
+// TestFaultsBesideRejectedEntries tests that a rejected entry hides no faults of the other entries, and causes none.
+func TestFaultsBesideRejectedEntries(t *testing.T) {
+	t.Parallel()
+	const text = `checks:
+  dnsbl:
+    zones:
+      - {zone: "a b", codes: [127.0.0.2]}
+      - bl.example
+      - {zone: 5, codes: 127.0.0.2}
+      - {zone: bl.example, codes: [127.0.0.2], query: Client}
+      - {zone: b.example, codes: []}
+`
+	_, problems := Parse("p", []byte(text), all.Checks)
+	want := []string{"p:4:16: checks.dnsbl.zones[0].zone: ", "p:5:9: checks.dnsbl.zones[1]: ", "p:6:16: checks.dnsbl.zones[2].zone: ",
+		"p:7:55: checks.dnsbl.zones[3].query: ", "p:8:34: checks.dnsbl.zones[4].codes: "}
+	if len(problems) != len(want) {
+		t.Fatalf("got %v, want %q", problems, want)
+	}
+	for i, p := range problems {
+		if !strings.HasPrefix(p.Error(), want[i]) {
+			t.Errorf("got %v, want %s...", p, want[i])
+		}
+	}
+}
+
 // TestChecksAreOff tests that "off" in place of the settings of a check is an error that says which lines do it, and that
 // settings of a check without a reason that is on are a warning.
 func TestChecksAreOff(t *testing.T) {

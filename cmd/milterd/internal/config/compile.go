@@ -12,7 +12,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -142,23 +141,15 @@ func (c *compiler) dns() DNS {
 
 // nameServer returns a name server in the form address:port.
 func nameServer(s string) (string, error) {
-	const dnsPort = "53" // RFC 1035 section 4.2
-	malformed := fmt.Errorf("%s is not a name server; write it as 192.0.2.53 or 192.0.2.53:5353", quote(s))
-	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
-		return net.JoinHostPort(addr.String(), dnsPort), nil
-	}
-	host, port := s, dnsPort
-	if strings.Contains(s, ":") {
-		var err error
-		if host, port, err = net.SplitHostPort(s); err != nil {
-			return "", malformed
-		}
+	host, port := withoutBrackets(s), "53" // RFC 1035 section 4.2
+	if h, p, err := net.SplitHostPort(s); err == nil {
+		host, port = h, p
 	}
 	if _, err := netip.ParseAddr(host); err != nil { // no name: it could not be looked up without a name server
-		return "", malformed
+		return "", fmt.Errorf("%s is not a name server; write it as 192.0.2.53 or 192.0.2.53:5353", quote(s))
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", fmt.Errorf("%s is not a port; write a number from 1 to 65535", quote(port))
+	if !isPort(port, 1) {
+		return "", fmt.Errorf(notPort, quote(port))
 	}
 	return net.JoinHostPort(host, port), nil
 }
@@ -166,21 +157,16 @@ func nameServer(s string) (string, error) {
 func (c *compiler) store() Store {
 	f := c.file.Store
 	switch {
+	case c.rejectedIn("store"):
 	case f.Driver == "redis" && f.URL == "":
 		c.failAt("store", `the driver "redis" needs a url; add url: redis://host:port`)
 	case f.Driver != "redis" && f.URL != "":
 		c.failAt("store.url", "the driver %s has no url; delete it, or write driver: redis", quote(f.Driver))
 	case f.Driver != "embedded" && f.Path != "":
 		c.failAt("store.path", "the driver %s has no path; delete it, or write driver: embedded", quote(f.Driver))
-	case f.Path != "" && !filepath.IsAbs(f.Path):
-		c.failAt("store.path", relativePath, quote(f.Path))
-	case f.Path != "":
-		switch info, err := os.Stat(f.Path); {
-		case err == nil && !info.IsDir():
-			c.failAt("store.path", "%s is a file; write the path of a folder, which milterd creates if there is none", quote(f.Path))
-		case errors.Is(err, syscall.ENOTDIR):
-			c.failAt("store.path", "a part of %s is a file, not a folder; correct the path", quote(f.Path))
-		}
+	}
+	if f.Driver == "embedded" {
+		c.path("store.path", f.Path, true)
 	}
 	if f.URL != "" {
 		if u, err := url.Parse(f.URL); err != nil || u.Host == "" && u.Path == "" || store.CheckURL(f.URL) != nil {
@@ -190,8 +176,25 @@ func (c *compiler) store() Store {
 	return f
 }
 
-// relativePath is the error of a path that has to be absolute.
-const relativePath = "%s is a relative path; write an absolute one"
+// path checks a path, which may be empty, of a folder or of another file. milterd creates what does not exist.
+func (c *compiler) path(key, p string, folder bool) {
+	if p == "" {
+		return
+	}
+	info, err := os.Stat(p)
+	switch {
+	case !filepath.IsAbs(p):
+		c.failAt(key, "%s is a relative path; write an absolute one", quote(p))
+	case err == nil && folder && !info.IsDir():
+		c.failAt(key, "%s is a file; write the path of a folder, which milterd creates if there is none", quote(p))
+	case err == nil && !folder && info.IsDir():
+		c.failAt(key, "%s is a folder; add the name of the file", quote(p))
+	case errors.Is(err, syscall.ENOTDIR):
+		c.failAt(key, "a part of %s is a file, not a folder; correct the path", quote(p))
+	case errors.Is(err, syscall.ELOOP):
+		c.failAt(key, "%s leads through a symbolic link that leads to itself; correct the path or the link", quote(p))
+	}
+}
 
 // withoutPassword returns a URL that may be malformed without the part before its last @.
 func withoutPassword(url string) string { return url[strings.LastIndexByte(url, '@')+1:] }
@@ -202,20 +205,16 @@ const maxURL = 128
 func (c *compiler) explain() Explain {
 	e := c.file.Explain
 	e.URL = strings.TrimRight(e.URL, "/")
-	if e.Listen != "" {
-		if _, ok := hostOf(e.Listen); !ok {
-			c.failAt("explain.listen", notHostPort, quote(e.Listen), DefaultExplainListen)
-		}
+	if _, ok := hostOf(e.Listen); e.Listen != "" && !ok {
+		c.failAt("explain.listen", notHostPort, quote(e.Listen), DefaultExplainListen)
 	}
-	if e.Key != "" && !filepath.IsAbs(e.Key) {
-		c.failAt("explain.key", relativePath, quote(e.Key))
-	}
+	c.path("explain.key", e.Key, false)
 	if e.URL == "" {
 		return e
 	}
 	u, err := url.Parse(e.URL)
 	switch {
-	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil ||
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.Port() != "" && !isPort(u.Port(), 1) ||
 		strings.ContainsFunc(e.URL, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`?#<>"`, r) }):
 		c.failAt("explain.url", "%s is not a URL; write it as https://mx.example.org", quote(c.file.Explain.URL))
 	case len(e.URL) > maxURL:
@@ -262,12 +261,10 @@ func (c *compiler) mirror() Mirror {
 func (c *compiler) admin() Admin {
 	f := c.file.Admin
 	a := Admin{Listen: f.Listen, Socket: strings.TrimPrefix(f.Socket, "unix:"), Password: string(f.Password)}
-	switch {
-	case a.Socket == "":
-	case !filepath.IsAbs(a.Socket):
-		c.failAt("admin.socket", relativePath, quote(f.Socket))
-	case len(a.Socket) > maxSocketPath:
+	if len(a.Socket) > maxSocketPath {
 		c.failAt("admin.socket", longSocket, quote(a.Socket), len(a.Socket), maxSocketPath)
+	} else {
+		c.path("admin.socket", a.Socket, false)
 	}
 	if a.Listen == "" {
 		return a
@@ -276,7 +273,7 @@ func (c *compiler) admin() Admin {
 	switch {
 	case !ok:
 		c.failAt("admin.listen", notHostPort, quote(a.Listen), DefaultAdminListen)
-	case a.Password == "" && !isLoopback(host):
+	case a.Password == "" && !c.rejected["admin.password"] && !isLoopback(host):
 		c.failAt("admin.listen", "%s can be reached from other hosts; set admin.password, or use a loopback address such as %s behind a proxy",
 			quote(a.Listen), DefaultAdminListen)
 	}

@@ -71,12 +71,12 @@ var loopback = map[string]string{"inet": "127.0.0.1", "inet6": "::1"}
 
 func inetListener(kind, rest string) (Listener, error) {
 	port, host, ok := strings.Cut(rest, "@")
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	host = withoutBrackets(host)
 	if !ok || host == "" {
 		return Listener{}, fmt.Errorf("%s is not a socket; %s", quote(kind+":"+rest), socketHint(rest, kind+":PORT@HOST"))
 	}
-	if err := checkPort(port); err != nil {
-		return Listener{}, err
+	if !isPort(port, 0) { // with 0, the system chooses a port
+		return Listener{}, fmt.Errorf(notPort, quote(port))
 	}
 	network := map[string]string{"inet": "tcp4", "inet6": "tcp6"}[kind]
 	if addr, err := netip.ParseAddr(host); err == nil {
@@ -90,12 +90,21 @@ func inetListener(kind, rest string) (Listener, error) {
 	return Listener{Network: network, Address: net.JoinHostPort(host, port), Given: true}, nil
 }
 
-// checkPort accepts 0, with which the system chooses a port.
-func checkPort(port string) error {
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Errorf("%s is not a port; write a number up to 65535", quote(port))
+// notPort is the error of a port.
+const notPort = "%s is not a port; write a number from 1 to 65535"
+
+// isPort reports whether s is the number of a port, least or more.
+func isPort(s string, least uint64) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n >= least
+}
+
+// withoutBrackets returns an address without the brackets around it.
+func withoutBrackets(s string) string {
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		return s[1 : len(s)-1]
 	}
-	return nil
+	return s
 }
 
 // socketHint returns the remedy for a malformed socket. It recognises the forms of other programs. format is the one to
@@ -104,11 +113,11 @@ func socketHint(s, format string) string {
 	if path.IsAbs(s) {
 		return "did you mean " + quote("unix:"+s) + "?"
 	}
-	if checkPort(s) == nil {
+	if isPort(s, 0) {
 		return "did you mean " + quote("inet:"+s+"@127.0.0.1") + "?"
 	}
 	host, port, err := net.SplitHostPort(s)
-	if err != nil || host == "" || checkPort(port) != nil {
+	if err != nil || host == "" || !isPort(port, 0) {
 		return "write " + format
 	}
 	kind := "inet"

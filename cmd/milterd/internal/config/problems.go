@@ -163,8 +163,13 @@ func escape(s string) string {
 // maxQuoted is the maximum length of a value in a message in characters.
 const maxQuoted = 80
 
-// quote returns a value of the configuration in quotes, shortened.
-func quote(s string) string { return strconv.Quote(clip(s, maxQuoted)) }
+// quote returns a value of the configuration in quotes, shortened, and without the password if it is a URL.
+func quote(s string) string {
+	if scheme, rest, ok := strings.Cut(s, "://"); ok && strings.Contains(rest, "@") {
+		s = scheme + "://..." + rest[strings.LastIndexByte(rest, '@'):]
+	}
+	return strconv.Quote(clip(s, maxQuoted))
+}
 
 // clip cuts s to n characters, the last three of which are dots then.
 func clip(s string, n int) string {

@@ -147,11 +147,33 @@ func TestDemoWithAnyDNS(t *testing.T) {
 func TestMakeRun(t *testing.T) {
 	t.Parallel()
 	requirePrograms(t, "make")
-	// The thread is in the namespaces until it ends, which it does with this goroutine.
-	runtime.LockOSThread()
-	enterPrivateNetwork(t)
-	mountPrivateRun(t) // other tests install packages meanwhile, which make /run/milterd
+	inThread(func() {
+		enterPrivateNetwork(t)
+		mountPrivateRun(t) // other tests install packages meanwhile, which make /run/milterd
+		testMakeRun(t)
+	})
+}
 
+// inThread runs f in a thread that goes into no other goroutine afterwards, as f may move it into namespaces. The thread does not end:
+// a program with Pdeathsig is killed when the thread that started it ends, and another test may have started one before.
+func inThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer func() { // also after t.Fatal
+			if v := recover(); v != nil {
+				panic(v)
+			}
+			close(done)
+			select {}
+		}()
+		f()
+	}()
+	<-done
+}
+
+func testMakeRun(t *testing.T) {
+	t.Helper()
 	dir := t.TempDir()
 	cmd, p := startDemo(t, dir)
 	for _, want := range runWants(t) {

@@ -11,14 +11,18 @@ import (
 type network int
 
 // newNetwork makes a network and moves the goroutine of the test into it, with all programs and sockets that it opens
-// from now on. Its thread ends with the test.
+// from now on.
 func newNetwork(t *testing.T) network {
 	t.Helper()
-	runtime.LockOSThread()
+	leave, err := lockThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(leave)
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatalf("a private network needs root: %v", err)
 	}
-	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := currentNetwork()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,8 +43,38 @@ func newNetwork(t *testing.T) network {
 	return network(fd)
 }
 
-// enter moves another goroutine into the network until its end.
-func (n network) enter() error {
+// enter moves another goroutine into the network, until it calls leave.
+func (n network) enter() (leave func(), err error) {
+	leave, err = lockThread()
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Setns(int(n), unix.CLONE_NEWNET); err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
+}
+
+// lockThread wires the goroutine to its thread. leave moves the thread back into the network in which it is now, and releases it. The
+// thread must not end instead: a program with Pdeathsig is killed when the thread that started it ends, and another test may have
+// started one before.
+func lockThread() (leave func(), err error) {
 	runtime.LockOSThread()
-	return unix.Setns(int(n), unix.CLONE_NEWNET)
+	before, err := currentNetwork()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	return func() {
+		defer unix.Close(before)
+		if unix.Setns(before, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+	}, nil
+}
+
+// currentNetwork opens the network of the thread.
+func currentNetwork() (fd int, err error) {
+	return unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }

@@ -71,10 +71,12 @@ func startLoad(t *testing.T, addr string, n network) *load {
 	const clients = 4
 	for i := range clients {
 		l.clients.Go(func() {
-			if err := n.enter(); err != nil {
+			leave, err := n.enter()
+			if err != nil {
 				l.fail(&l.failed, err)
 				return
 			}
+			defer leave()
 			for serial := 0; ; serial++ {
 				select {
 				case <-l.done:

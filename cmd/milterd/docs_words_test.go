@@ -209,7 +209,7 @@ msg=accept msg=greylist milter-reject milterd-report.timer milterd.socket /usr/s
 ExecStart= ListenStream= SocketMode=0660 SocketGroup=postfix SupplementaryGroups=postfix [Socket] [Service] unix:milterd.sock /var/spool/postfix/milterd.sock
 
 smtpd_delay_reject non_smtpd_milters smtpd_upstream_proxy_protocol smtpd_authorized_xclient_hosts milter_connect_timeout warn_if_reject always_add_missing_headers local_header_rewrite_clients
-yes ORIGINATING F=T F= R: C: inet:HOST:PORT inet:PORT@HOST
+yes ORIGINATING F=T F= R: C: DAEMON_OPTIONS inet:HOST:PORT inet:PORT@HOST
 
 SIGHUP SIGTERM SIGINT STATE_DIRECTORY XDG_STATE_HOME LISTEN_FDS NOTIFY_SOCKET WATCHDOG_USEC $TMPDIR
 Type=notify WatchdogSec= LimitNOFILE=65536 SOAK=2h MILTERD_TEST_REAL=1 basic_auth http://localhost:8893/

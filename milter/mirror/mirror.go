@@ -2,7 +2,8 @@
 //
 // A Collector receives each message that a trusted client sends to other sites, has it judged in the background, and counts its
 // Findings (finding.go) by domain and user (tally.go). Reports sum up the last days of all hosts that share the store
-// (report.go), and say what receivers do with such mail (verdict.go). What is found about a message comes from Options.Outgoing: package main judges with the facts that checks use.
+// (report.go), and say what receivers do with such mail (verdict.go). What is found about a message comes from Options.Outgoing:
+// package main judges with the facts that checks use.
 //
 // Start reading at Collector.
 package mirror
